@@ -1,0 +1,121 @@
+"""What is wrong with a document beyond its schema. Each check adds to the findings and tolerates any shape of value,
+so that one run tells a person everything.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from orchestrator.findings import Findings, shown
+from orchestrator.model import Json, Path
+from orchestrator.units import parse_duration, parse_size
+
+_AMBIGUOUS = frozenset(("y", "n", "yes", "no", "on", "off"))
+_REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
+_HOST = re.compile(r"[A-Za-z0-9.:_%-]+")
+_SECRET = re.compile(r"(?:.*_)?(?:TOKEN|API_KEY|SECRET|SECRET_ACCESS_KEY|PASSWORD)")
+
+_IN_A_SECRET = "in the environment: a command line is visible to every user"
+_ORCH_OWNS = {
+    "model": "use model.repo or model.path",
+    "served_model_name": "use serve.names",
+    "host": "use serve.host",
+    "port": "use serve.port",
+    "tensor_parallel_size": "use serve.tensor_parallel_size",
+    "pipeline_parallel_size": "use serve.pipeline_parallel_size",
+    "max_model_len": "use serve.max_model_len",
+    "gpu_memory_utilization": "use serve.gpu_memory_utilization",
+    "quantization": "use model.quantization",
+    "revision": "use model.revision",
+    "shutdown_timeout": "use drain",
+    "api_key": f"use secrets: VLLM_API_KEY {_IN_A_SECRET}",
+    "hf_token": f"use secrets: HF_TOKEN {_IN_A_SECRET}",
+    "download_dir": "use cache.hf_home in the environment",
+}
+
+
+def look(value: Json, *path: str) -> Any:
+    """What stands at ``path``, or None."""
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def section(value: Json, *path: str) -> dict[str, Any]:
+    """The section at ``path``, empty when there is none."""
+    found = look(value, *path)
+    return found if isinstance(found, dict) else {}
+
+
+def flag_name(key: str) -> str:
+    """A flag as the engine's parser stores it: ``max-num-seqs`` is ``max_num_seqs``; what follows a dot is data."""
+    name, dot, rest = key.partition(".")
+    return name.replace("-", "_") + dot + rest
+
+
+def check_profile(value: Json, plain: Mapping[Path, str], findings: Findings) -> None:
+    _flags(section(value, "serve", "args"), findings)
+    _booleans(value, plain, findings)
+    for path in (("readiness", "timeout"), ("drain",)):
+        _quantity(value, path, parse_duration, findings)
+    timeout = ("readiness", "timeout")
+    if timeout not in findings.paths and look(value, *timeout) in (0, "0", "0s"):
+        findings.add(timeout, "nothing is ready in no time", "write for example timeout: 20m")
+    repo_wants = "a repository on the Hub, OWNER/NAME (a folder goes under model.path)"
+    _text(value, ("model", "repo"), _REPO, repo_wants, findings)
+    _text(value, ("serve", "host"), _HOST, "an address such as 127.0.0.1", findings)
+    gpus = look(value, "gpus")
+    if isinstance(gpus, list) and len({str(gpu) for gpu in gpus}) < len(gpus):
+        findings.add(("gpus",), "the same GPU is listed twice", "remove one of the two")
+
+
+def check_environment(value: Json, stem: str, findings: Findings) -> None:
+    """``stem`` is the file's name without its ending."""
+    _quantity(value, ("host", "gpus", "memory"), parse_size, findings)
+    lines, path = look(value, "runtime", "requirements"), ("runtime", "requirements")
+    if lines == [] and path not in findings.paths:
+        findings.add(path, "the list comes out empty", "set a variable in it, or write a line")
+    name = look(value, "name")
+    if isinstance(name, str) and name != stem and ("name",) not in findings.paths:
+        findings.add(("name",), f"it is {shown(name)} and the file is called {stem}", "make them equal")
+    for name in section(value, "env"):
+        if name in section(value, "secrets"):
+            findings.add(("env", name), "it is under secrets too", "remove one of the two")
+        elif _SECRET.fullmatch(name):
+            do = f"move it to secrets: {{{name}: {{env: {name}}}}}"
+            findings.add(("env", name), "a secret does not belong in a file whose values are shown and recorded", do)
+
+
+def _flags(args: Mapping[str, Json], findings: Findings) -> None:
+    seen: dict[str, str] = {}
+    for key in args:
+        flag, path = flag_name(key), ("serve", "args", key)
+        if flag in _ORCH_OWNS:
+            findings.add(path, "orch sets this flag itself", _ORCH_OWNS[flag])
+        elif flag in seen:
+            findings.add(path, f"it is the same flag as {seen[flag]}", "remove one of the two")
+        seen.setdefault(flag, key)
+
+
+def _booleans(value: Json, plain: Mapping[Path, str], findings: Findings) -> None:
+    """YAML 1.1 reads a bare ``no`` as false and YAML 1.2 as text; the engine would take the text and go wrong late."""
+    for path, word in plain.items():
+        if path[:2] == ("serve", "args") and word.lower() in _AMBIGUOUS:
+            why = f"{word} is text in YAML 1.2 and a truth value in YAML 1.1"
+            findings.add(path, why, "write true or false, or quote it")
+
+
+def _quantity(value: Json, path: tuple[str, ...], read: Callable[[object], float], findings: Findings) -> None:
+    given = look(value, *path)
+    if given is None or path in findings.paths:
+        return
+    try:
+        read(given)
+    except ValueError as error:
+        findings.add(path, str(error))
+
+
+def _text(value: Json, path: tuple[str, ...], pattern: re.Pattern[str], wants: str, findings: Findings) -> None:
+    given = look(value, *path)
+    if isinstance(given, str) and path not in findings.paths and not pattern.fullmatch(given):
+        findings.add(path, f"{shown(given)} is not {wants}")

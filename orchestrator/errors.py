@@ -1,0 +1,98 @@
+"""The tree of everything that can go wrong for a person, and the exit status each ends with.
+
+Every message reads ``WHERE: cannot X: why; do Y``. Nothing else in the package prints an error; the command line
+maps this tree to stderr and an exit status in one place.
+
+OrchError                   1
+    InputError              1   a file, a value in it, or two files that contradict each other
+    PlanError               1   the files are good, but this host or project cannot take them
+    HostError               1   the operating system refused something orch needs (a folder, a disk, a lock)
+    RuntimeFailure          1   the engine's runtime is missing, broken or cannot be built
+    StartFailed             1   the engine ended, or was not ready in time
+    StalePlan               1   the world changed between the confirmation and the execution
+    Problems                1   several of the above at once
+    Declined                1   the person said no
+    UsageProblem           64   the command was called in a way that cannot work
+    Interrupted           130   Ctrl-C or SIGTERM
+"""
+
+from collections.abc import Iterable
+
+
+class OrchError(Exception):
+    """``what`` completes "cannot ...", ``why`` gives the cause, ``do`` the next step, ``at`` a file:line:col."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, why: str = "", do: str = "", at: str = "") -> None:
+        self.what, self.why, self.do, self.at = what, why, do, at
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        text = f"cannot {self.what}"
+        if self.why:
+            text += f": {self.why}"
+        if self.do:
+            text += f"; {self.do}"
+        return f"{self.at}: {text}" if self.at else text
+
+
+class InputError(OrchError):
+    pass
+
+
+class PlanError(OrchError):
+    pass
+
+
+class HostError(OrchError):
+    pass
+
+
+class RuntimeFailure(OrchError):
+    pass
+
+
+class StartFailed(OrchError):
+    """``tail`` holds the last lines of the engine's log, oldest first; ``log`` is where the rest is."""
+
+    def __init__(self, what: str, why: str = "", do: str = "", tail: Iterable[str] = (), log: str = "") -> None:
+        super().__init__(what, why, do)
+        self.tail = tuple(tail)
+        self.log = log
+
+
+class StalePlan(OrchError):
+    pass
+
+
+class Declined(OrchError):
+    pass
+
+
+class UsageProblem(OrchError):
+    exit_code = 64
+
+
+class Interrupted(OrchError):
+    exit_code = 130
+
+
+class Problems(OrchError):
+    """Several errors that a person should see together, in the order in which they stand in the files."""
+
+    def __init__(self, errors: Iterable[OrchError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("go on")
+
+    def __str__(self) -> str:
+        return "\n".join(str(error) for error in self.errors)
+
+
+def raise_all(errors: Iterable[OrchError]) -> None:
+    """Raises the one error, or all of them as ``Problems``; returns when there is none."""
+    found = tuple(errors)
+    if len(found) == 1:
+        raise found[0]
+    if found:
+        raise Problems(found)

@@ -1,0 +1,92 @@
+"""``${VAR}``, ``~`` and relative paths, in the fields documented for them and nowhere else.
+
+``${VAR:-default}`` takes the default when VAR is unset or empty, ``$$`` is a dollar sign, and a list item that comes
+out empty disappears. Relative paths are relative to the folder of the file that says them.
+"""
+
+import os.path
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.findings import Findings
+from orchestrator.model import Json, Path
+from orchestrator.schema_errors import Kind
+
+_REFERENCE = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{")
+
+How = Literal["text", "path", "prefix", "link"]
+
+# "prefix" is a path only when it has a slash (a conda name has none), "link" unless it is a URL.
+_FIELDS: dict[Kind, dict[tuple[str, ...], How]] = {
+    "profile": {("model", "path"): "path", ("model", "repo"): "text", ("serve", "host"): "text"},
+    "environment": {
+        ("runtime", "venv"): "path",
+        ("runtime", "conda"): "prefix",
+        ("runtime", "find_links", "*"): "link",
+        ("runtime", "*"): "text",
+        ("runtime", "*", "*"): "text",
+        ("cuda", "home"): "path",
+        ("cache", "hf_home"): "path",
+        ("env", "*"): "text",
+        ("secrets", "*", "file"): "path",
+    },
+}
+_MAY_BE_EMPTY = (("cuda", "home"), ("cache", "hf_home"), ("runtime", "torch_backend"), ("runtime", "python"))
+
+
+@dataclass(frozen=True, slots=True)
+class Expander:
+    """``folder`` is what relative paths start from, absolute; ``variables`` stands for the process environment."""
+
+    kind: Kind
+    variables: Mapping[str, str]
+    folder: str
+    findings: Findings
+
+    def expand(self, value: Json, path: Path = ()) -> Json:
+        """A copy of ``value`` with its documented fields expanded; what cannot be is added to the findings."""
+        if isinstance(value, dict):
+            return {key: self.expand(inner, (*path, key)) for key, inner in value.items()}
+        if isinstance(value, list):
+            items = [(inner, self.expand(inner, (*path, i))) for i, inner in enumerate(value)]
+            return [new for old, new in items if new != "" or old == ""]
+        how = _how(self.kind, path)
+        return self._text(value, path, how) if isinstance(value, str) and how else value
+
+    def _text(self, value: str, path: Path, how: How) -> str:
+        before = len(self.findings.paths)
+        text = _REFERENCE.sub(lambda found: self._reference(found, path), value)
+        required = path[0] != "env" and path not in _MAY_BE_EMPTY and not isinstance(path[-1], int)
+        if not text and value and required and before == len(self.findings.paths):
+            self.findings.add(path, f"{value} comes out empty", "set the variable, or write the value")
+        is_path = how == "path" or (how == "prefix" and "/" in text) or (how == "link" and "://" not in text)
+        return self._absolute(text, path) if text and is_path else text
+
+    def _reference(self, found: re.Match[str], path: Path) -> str:
+        if found[0] == "$$":
+            return "$"
+        if found[0] == "${":
+            self.findings.add(path, '"${" starts no variable', "write ${NAME}, ${NAME:-default}, or $${ for the text")
+            return ""
+        value = self.variables.get(found[1])
+        if value is None and found[2] is None:
+            do = f"set it, or write ${{{found[1]}:-DEFAULT}}"
+            self.findings.add(path, f"the variable {found[1]} is not set", do)
+        return (value or found[2] or "").replace("\0", "")
+
+    def _absolute(self, text: str, path: Path) -> str:
+        if text == "~" or text.startswith("~/"):
+            home = self.variables.get("HOME", "")
+            if not home:
+                self.findings.add(path, "~ stands for $HOME, which is not set", "write the path out")
+            text = home + text[1:]
+        return os.path.normpath(os.path.join(self.folder, text))  # noqa: PTH118 (pathlib does not fold "..")
+
+
+def _how(kind: Kind, path: Path) -> How | None:
+    for pattern, how in _FIELDS[kind].items():
+        if len(pattern) == len(path) and all(a in ("*", b) for a, b in zip(pattern, path, strict=True)):
+            return how
+    return None

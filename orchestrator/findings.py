@@ -1,0 +1,69 @@
+"""What is wrong with one document, gathered until all of it is known; and how values and keys are shown in words.
+
+Nothing here prints. Values under ``secrets`` are never shown: a person who pasted one gets a message without it.
+"""
+
+import difflib
+import json
+from collections.abc import Iterable
+
+from orchestrator.errors import InputError, raise_all
+from orchestrator.model import Json, Path, Source
+
+_WIDTH = 60
+
+
+class Findings:
+    """Errors of one file, each at its place; raised together in the order in which they stand in the file."""
+
+    def __init__(self, source: Source, kind: str) -> None:
+        self.source, self.kind = source, kind
+        self._found: dict[tuple[tuple[int, int], int, str], InputError] = {}
+        self.paths: set[Path] = set()
+
+    def add(self, path: Path, why: str, do: str = "") -> None:
+        error = InputError(f"use {dotted(path) or 'the ' + self.kind}", why, do, at=self.source.at(*path))
+        self._found.setdefault((self._place(path), len(path), str(error)), error)
+        self.paths.add(path)
+
+    def raise_all(self) -> None:
+        raise_all(self._found[key] for key in sorted(self._found))
+
+    def _place(self, path: Path) -> tuple[int, int]:
+        places = (self.source.positions.get(path[:end]) for end in range(len(path), -1, -1))
+        return next((place for place in places if place), (0, 0))
+
+
+def dotted(path: Path) -> str:
+    """``serve.names[0]`` for ``("serve", "names", 0)``."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{_safe(part)}" for part in path)
+    return text.removeprefix(".")
+
+
+def shown(value: Json, path: Path = ()) -> str:
+    """A value in a few words, on one line."""
+    if isinstance(value, dict):
+        return "a section"
+    if isinstance(value, list):
+        return "a list"
+    if path and path[0] == "secrets":
+        return "what is written here"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() and len(text) <= _WIDTH else json.dumps(value)[: _WIDTH - 3] + "..."
+
+
+def listed(words: Iterable[str], last: str = "and") -> str:
+    """``a, b and c``."""
+    *first, end = words
+    return f"{', '.join(first)} {last} {end}" if first else end
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """``did you mean X?`` for the closest option, or nothing."""
+    close = difflib.get_close_matches(word[:_WIDTH], sorted(set(options)), n=1)
+    return f"did you mean {close[0]}?" if close else ""
+
+
+def _safe(part: str) -> str:
+    text = part if part.isprintable() else json.dumps(part)
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."

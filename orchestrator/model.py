@@ -1,0 +1,382 @@
+"""What the files say and what a host shows, as frozen values. No behaviour beyond small derived properties.
+
+Units: seconds for every duration, bytes for every size, seconds since the epoch for every point in time.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+Scalar = bool | int | float | str | None
+Json = Any  # a JSON value; mypy's recursive aliases cost more than they catch here
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the fields of one document stand, so that a late error can still name file:line:col (both 1-based)."""
+
+    file: str
+    positions: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
+
+    def at(self, *path: str | int) -> str:
+        """The position of ``path``, or of its nearest enclosing field that is written in the file."""
+        for end in range(len(path), -1, -1):
+            if (position := self.positions.get(path[:end])) is not None:
+                return f"{self.file}:{position[0]}:{position[1]}"
+        return self.file
+
+
+# ---------------------------------------------------------------------------------------------- what the files say
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """A Hub repository or a folder on disk (exactly one of the two), and how its weights are quantized."""
+
+    repo: str | None = None
+    path: str | None = None
+    revision: str | None = None
+    quantization: str | None = None
+
+    @property
+    def label(self) -> str:
+        return self.repo or self.path or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """``args`` holds any other flag of the engine, keyed in snake_case without the dashes."""
+
+    names: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    port: int = 8000
+    tensor_parallel_size: int | Literal["auto"] = 1
+    pipeline_parallel_size: int = 1
+    max_model_len: int | None = None
+    gpu_memory_utilization: float | None = None
+    args: Mapping[str, Json] = field(default_factory=dict)
+
+
+Gpus = Literal["auto"] | int | tuple[str, ...]  # placement is orch's, a count, or these indexes / UUIDs
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    policy: Literal["never", "on-failure", "always"] = "on-failure"
+    attempts: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    name: str
+    environment: str
+    model: ModelRef
+    serve: Serve = Serve()
+    gpus: Gpus = "auto"
+    ready_timeout: float = 1200.0
+    restart: Restart = Restart()
+    drain: float = 30.0
+    source: Source = field(default=Source(""), compare=False)
+    text: str = field(default="", compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSpec:
+    """Which Python installation runs the engine. ``where`` is the venv's folder or the conda name/prefix; the rest
+    describes a runtime that orch builds from ``requirements`` with uv and owns."""
+
+    kind: Literal["venv", "conda", "self", "requirements"]
+    where: str = ""
+    requirements: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    find_links: tuple[str, ...] = ()
+    index: tuple[str, ...] = ()
+    torch_backend: str = ""
+    python: str = ""
+
+    @property
+    def label(self) -> str:
+        if self.kind == "requirements":
+            return "requirements " + ", ".join(self.requirements)
+        return f"{self.kind} {self.where}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """Where a secret's value is found at the moment of use. The value itself is never part of any model value."""
+
+    kind: Literal["env", "file"]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class GpuDeclaration:
+    """What CI plans against when this machine is not the target; ``memory`` in bytes a card."""
+
+    model: str = ""
+    count: int = 0
+    memory: int = 0
+    compute_capability: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    name: str
+    runtime: RuntimeSpec
+    cuda_home: str | None = None
+    libcuda: Literal["auto", "off"] = "auto"
+    hf_home: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, SecretRef] = field(default_factory=dict)
+    host_gpus: GpuDeclaration | None = None
+    source: Source = field(default=Source(""), compare=False)
+    text: str = field(default="", compare=False, repr=False)
+
+
+# ---------------------------------------------------------------------------------------------------- what is wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """Everything whose change needs the engine to start anew. Drift is a field-by-field diff of two of these.
+
+    ``secrets`` maps a name to a keyed hash ("KEYID:HMAC"), which tells that a value was rotated and nothing else.
+    """
+
+    model: ModelRef
+    serve: Serve
+    runtime: RuntimeSpec
+    gpus: Gpus = "auto"
+    cuda_home: str | None = None
+    hf_home: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    drain: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What orch itself does around the engine; a change takes effect without a restart."""
+
+    ready_timeout: float = 1200.0
+    restart: Restart = Restart()
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One profile joined with its environment: what should run under ``name``."""
+
+    name: str
+    environment: str
+    spec: Spec
+    policy: Policy = Policy()
+    secret_refs: Mapping[str, SecretRef] = field(default_factory=dict)
+    source: Source = field(default=Source(""), compare=False)
+    profile_text: str = field(default="", compare=False, repr=False)
+    environment_text: str = field(default="", compare=False, repr=False)
+
+    @property
+    def claims(self) -> frozenset[str]:
+        """What only one running engine can hold, in the words a person reads."""
+        pinned = self.spec.gpus if isinstance(self.spec.gpus, tuple) else ()
+        return frozenset({f"port {self.spec.serve.port}", *(f"GPU {gpu}" for gpu in pinned)})
+
+    @property
+    def served_names(self) -> tuple[str, ...]:
+        return self.spec.serve.names or (self.spec.model.label,)
+
+
+# --------------------------------------------------------------------------------------------------- how it is started
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeInfo:
+    """A runtime that exists, as found by looking at what is installed.
+
+    ``program`` starts the engine; ``style`` says how it takes the model ("serve": positional, "module": ``--model``).
+    ``env`` is what the runtime itself needs (a conda activation, a target device).
+    """
+
+    key: str
+    prefix: str
+    python: str
+    engine: str
+    version: str
+    program: tuple[str, ...]
+    style: Literal["serve", "module"]
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeState:
+    """``ready``: usable now. ``buildable``: orch can make it. ``missing``: it is the user's, and it is not there."""
+
+    status: Literal["ready", "buildable", "missing"]
+    why: str = ""
+    info: RuntimeInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A ready-to-run command. ``env`` is complete but for the secrets, which the target adds as it starts."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    secrets: Mapping[str, SecretRef] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """``host`` is one a client on this machine can connect to, never a wildcard address."""
+
+    host: str
+    port: int
+    tls: bool = False
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+
+# --------------------------------------------------------------------------------------------------------- what runs
+
+
+class Phase(StrEnum):
+    STARTING = "starting"
+    READY = "ready"
+    UNHEALTHY = "unhealthy"
+    STOPPING = "stopping"
+    EXITED = "exited"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One row of /proc. ``start`` is in clock ticks since boot: with the pid and the boot id it names the process
+    for good. ``marker`` is orch's own, read from the process environment; None when it is not visible."""
+
+    pid: int
+    start: int
+    session: int
+    command: str
+    marker: "Marker | None" = None
+    parent: int = 0
+    zombie: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """Carried in the environment of everything orch starts, so that it is found again without any state."""
+
+    project: str
+    name: str
+    attempt: str
+    owner: str = ""  # "PID:START" of an `orch run` that is the engine's parent; empty for a detached engine
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One start of a deployment, alive or not. ``leader`` is the API server, ``children`` its other processes;
+    children without a leader are left-overs. ``spec`` is what it was started with, from the marker or the record."""
+
+    marker: Marker
+    phase: Phase
+    leader: Process | None = None
+    children: tuple[Process, ...] = ()
+    spec: Spec | None = None
+    started_at: float | None = None
+    log: str = ""
+    why: str = ""
+    owned: bool = False  # a living `orch run` owns it; only that one may end it
+
+    @property
+    def name(self) -> str:
+        return self.marker.name
+
+    @property
+    def processes(self) -> tuple[Process, ...]:
+        return ((self.leader,) if self.leader else ()) + self.children
+
+
+@dataclass(frozen=True, slots=True)
+class PortHolder:
+    """Who listens on a port; pid 0 when the kernel does not tell this user."""
+
+    port: int
+    pid: int = 0
+    command: str = ""
+    user: str = ""
+
+
+# ------------------------------------------------------------------------------------------------- what is remembered
+
+
+class Intent(StrEnum):
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A deployment that became ready. ``ready_seconds`` is how long that took."""
+
+    number: int
+    digest: str
+    deployment: Deployment
+    at: float
+    user: str = ""
+    runtime: str = ""
+    engine: str = ""
+    ready_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A digest that was started and did not become ready; not tried again while something older serves."""
+
+    digest: str
+    why: str
+    at: float
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The last start: what it was, which process, and how far it came."""
+
+    id: str
+    pid: int
+    start: int
+    boot: str
+    at: float
+    spec: Spec
+    log: str = ""
+    ready_at: float | None = None
+    ended: str = ""  # why, once known
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The durable half of the state of one deployment."""
+
+    name: str
+    intent: Intent = Intent.RUNNING
+    revision: Revision | None = None
+    attempt: Attempt | None = None
+    rejected: tuple[Rejected, ...] = ()
+    because: str = ""  # why the intent is what it is, when that is not plain
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One look at the world, gathered before anything is decided."""
+
+    instances: tuple[Instance, ...] = ()
+    records: Mapping[str, Record] = field(default_factory=dict)
+    runtimes: Mapping[str, RuntimeState] = field(default_factory=dict)  # by deployment name
+    holders: Mapping[int, PortHolder] = field(default_factory=dict)  # listeners on wanted ports, by port

@@ -1,0 +1,144 @@
+"""A plan: small steps, each with its cause in words, in two phases. Values only; `render` prints them.
+
+Prepare steps cannot stop anything. The first switch step comes after the last prepare step (invariant 2).
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from orchestrator.model import Deployment, Instance, Json
+
+
+class Reason(StrEnum):
+    NEW = "new"
+    CHANGED = "changed"
+    STOPPED = "was stopped"
+    DIED = "died"
+    UNHEALTHY = "does not answer"
+    PRUNED = "not in the set"
+    REPLACED = "replaced"
+    REQUESTED = "requested"
+    ROLLBACK = "rollback"
+    POLICY = "policy changed"
+    STARTING = "not ready yet"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldDiff:
+    """``before``/``after`` are JSON values; absent is None."""
+
+    field: str
+    before: Json
+    after: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    reason: Reason
+    diffs: tuple[FieldDiff, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRuntime:
+    """Build (or repair) a runtime that orch owns."""
+
+    deployment: Deployment
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """Check all that can fail without stopping anything: model, runtime, argv, log folder, port."""
+
+    deployment: Deployment
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """TERM to the leader, wait for ``drain`` seconds, KILL what is proven ours."""
+
+    instance: Instance
+    drain: float
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """KILL the left-over processes of an instance whose leader is gone."""
+
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    deployment: Deployment
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitReady:
+    deployment: Deployment
+
+
+@dataclass(frozen=True, slots=True)
+class Adjust:
+    """Record a changed policy; the engine goes on."""
+
+    deployment: Deployment
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Record that the deployment is meant to be stopped."""
+
+    name: str
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Drop the record and the logs of a deployment."""
+
+    name: str
+
+
+Change = BuildRuntime | Preflight | Stop | Clear | Start | AwaitReady | Adjust | Pause | Forget
+PREPARE = (BuildRuntime, Preflight)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """``name`` is the deployment whose rollout the step belongs to; ``needs`` are ids of earlier steps."""
+
+    id: str
+    name: str
+    change: Change
+    drift: Drift
+    needs: tuple[str, ...] = ()
+
+    @property
+    def prepares(self) -> bool:
+        return isinstance(self.change, PREPARE)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A deployment the plan leaves as it is although it differs, and why."""
+
+    name: str
+    why: str
+    do: str
+    failed: bool = False  # the desired state is out of reach until the user acts
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps in order of execution. ``unchanged`` are desired deployments that already are as they should be.
+    ``downtime`` maps a deployment that stops and starts to its expected seconds, None when never measured."""
+
+    steps: tuple[Step, ...] = ()
+    held: tuple[Held, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    downtime: dict[str, float | None] = field(default_factory=dict)
+
+    @property
+    def empty(self) -> bool:
+        return not self.steps

