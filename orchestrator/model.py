@@ -175,6 +175,7 @@ class Deployment:
     spec: Spec
     policy: Policy = Policy()
     secret_refs: Mapping[str, SecretRef] = field(default_factory=dict)
+    given: tuple[str, ...] = field(default=(), compare=False)  # the KEY=VALUE of --set
     source: Source = field(default=Source(""), compare=False)
     profile_text: str = field(default="", compare=False, repr=False)
     environment_text: str = field(default="", compare=False, repr=False)

@@ -23,7 +23,7 @@ def schema_text(kind: Kind) -> str:
 
 def check(kind: Kind, value: Json, plain: Mapping[Path, str], findings: Findings) -> None:
     """Adds to ``findings`` whatever in ``value`` the schema of ``kind`` refuses."""
-    from jsonschema import Draft202012Validator, validators  # noqa: PLC0415 (only who reads files pays for it)
+    from jsonschema import Draft202012Validator, validators
 
     schema = json.loads(schema_text(kind))
     strict = validators.extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
@@ -33,7 +33,7 @@ def check(kind: Kind, value: Json, plain: Mapping[Path, str], findings: Findings
 
 def _pattern(_validator: Any, pattern: str, value: Json, _schema: Any) -> Iterator[Any]:
     """Python's "$" also matches before a last newline, which a JSON Schema's must not."""
-    from jsonschema import ValidationError  # noqa: PLC0415 (as above)
+    from jsonschema import ValidationError
 
     if isinstance(value, str) and not re.fullmatch(pattern, value):
         yield ValidationError("")

@@ -9,9 +9,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import OrchError
+from orchestrator.errors import HostError, OrchError
+
+if TYPE_CHECKING:
+    import subprocess
 
 TAIL_LINES = 40
 GRACE = 2.0  # seconds between TERM and KILL for a command that is ended early
@@ -50,7 +53,7 @@ def run(
     ``env`` is its whole environment (None: this process's). ``timeout`` in seconds. ``on_line`` gets each line of
     stderr as it comes, without its line end, from another thread. Anything that ends the wait early (Ctrl-C, the
     timeout) ends the command with all its children. Raises CommandFailed."""
-    import sh  # noqa: PLC0415 (only who runs something pays for it)
+    import sh
 
     program = _program(argv, env, cwd)
     heard = _Heard(on_line)
@@ -104,7 +107,7 @@ def _program(argv: Sequence[str], env: Mapping[str, str] | None, cwd: str | Path
 
 
 def _await(process: Any, argv: Sequence[str], timeout: float | None, heard: _Heard) -> None:
-    import sh  # noqa: PLC0415 (as above)
+    import sh
 
     late = threading.Event()
     timer = threading.Timer(timeout, _expire, (process, late)) if timeout is not None else None
@@ -161,3 +164,25 @@ def _signal_name(number: int) -> str:
 def _first_reason(text: str) -> str:
     """sh reports a failed exec as a whole traceback; its last line is the reason."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+
+
+def spawn(argv: Sequence[str], env: Mapping[str, str], cwd: str | Path, log: Path | None) -> "subprocess.Popen[bytes]":
+    """Starts a program that outlives this one: its own session, no standard input, both streams into ``log`` (None:
+    this process's own). Not through sh, whose pipes would break once this process ends. Raises HostError."""
+    import subprocess
+
+    try:
+        with contextlib.ExitStack() as opened:
+            stream = opened.enter_context(log.open("ab")) if log else None
+            return subprocess.Popen(
+                list(argv),
+                env=dict(env),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT if stream else None,
+                start_new_session=True,
+            )
+    except OSError as error:
+        why = f"{error.filename or argv[0]}: {error.strerror or error}"
+        raise HostError(f"execute {argv[0]}", why, "check the runtime that the environment names") from error

@@ -63,7 +63,7 @@ class Document:
 
 def parse(text: str, file: str) -> Document:
     """The one document in ``text``; InputError with ``at="FILE:LINE:COL"`` for whatever is wrong with it."""
-    import yaml  # noqa: PLC0415 (only who reads files pays for it)
+    import yaml
 
     text = text.removeprefix("\ufeff")
     _refuse_unprintable(text, file)

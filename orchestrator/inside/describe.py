@@ -1,9 +1,11 @@
-"""Tells what is installed beside the Python that runs this, without importing any of it (importing takes 10 s and more).
+"""Tells what is installed beside the Python that runs this, importing none of it: that would take 10 s and more.
 
 Prints {"python", "executable", "prefix", "engine", "version", "distributions": {name: version}, "script", "modules",
 "torch"}: "engine" is the distribution that brings the package `vllm` (null: there is none), "script" the path of a
 console script `vllm` whose interpreter exists (null: none), "modules" what `python -m` could start, best first.
 """
+
+from __future__ import annotations
 
 import importlib.util
 import json
@@ -12,19 +14,15 @@ import re
 import sys
 import sysconfig
 from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 MODULES = ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.launchers.api_server.entry")
 
 
-def leave_own_folder():
-    """This script's folder must not offer its files as modules to anything that is looked up below."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != here]
-
-
-def related():
+def related() -> dict[str, metadata.Distribution]:
     """Every distribution called vllm or vllm-something, by its normalized name."""
-    found = {}
+    found: dict[str, metadata.Distribution] = {}
     for item in metadata.distributions():
         name = re.sub(r"[-_.]+", "-", item.metadata["Name"] or "").lower()
         if name.startswith("vllm"):
@@ -32,70 +30,59 @@ def related():
     return found
 
 
-def brings_vllm(item):
-    return "vllm/__init__.py," in (item.read_text("RECORD") or "")
-
-
-def engine_name(found):
+def engine_name(found: dict[str, metadata.Distribution]) -> str | None:
     """The name of the distribution that holds the package; an editable install of vllm lists no files."""
     for name in sorted(found):
-        if brings_vllm(found[name]):
+        if "vllm/__init__.py," in (found[name].read_text("RECORD") or ""):
             return name
     if "vllm" in found:
         return "vllm"
-    if package_folder() is None:
+    if package_folder() is None or sys.version_info < (3, 10):
         return None
-    providers = getattr(metadata, "packages_distributions", dict)().get("vllm")
+    providers = metadata.packages_distributions().get("vllm")
     return providers[0] if providers else None
 
 
-def package_folder():
+def package_folder() -> Path | None:
+    """Where `import vllm` would find a real package; a folder without __init__.py is none."""
     spec = importlib.util.find_spec("vllm")
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    return places[0] if places else None
+    return Path(spec.origin).parent if spec and spec.origin else None
 
 
-def runnable(script):
+def runnable(script: Path) -> bool:
     """A script of a moved environment still names the interpreter of the old place."""
     try:
-        with open(script, "rb") as stream:
+        with script.open("rb") as stream:
             first = stream.readline().decode("utf-8", "replace").strip()
     except OSError:
         return False
-    if not first.startswith("#!"):
-        return os.access(script, os.X_OK)
-    interpreter = first[2:].split(" ")[0] if os.path.exists(first[2:].split(" ")[0]) else first[2:]
+    interpreter = first[2:].split(" ")[0] if first.startswith("#!") else "/bin/sh"
     return os.access(script, os.X_OK) and os.access(interpreter, os.X_OK)
 
 
-def script_path():
-    for folder in (os.path.dirname(sys.executable), sysconfig.get_path("scripts")):
-        script = os.path.join(folder, "vllm")
-        if runnable(script):
-            return script
-    return None
+def script_path() -> str | None:
+    folders = (Path(sys.executable).parent, Path(sysconfig.get_path("scripts")))
+    return next((str(folder / "vllm") for folder in folders if runnable(folder / "vllm")), None)
 
 
-def modules():
+def modules() -> list[str]:
     folder = package_folder()
     if folder is None:
         return []
-    root = os.path.dirname(folder)
-    return [name for name in MODULES if os.path.isfile(os.path.join(root, *name.split(".")) + ".py")]
+    return [name for name in MODULES if (folder.parent / (name.replace(".", "/") + ".py")).is_file()]
 
 
-def version_of(name):
+def version_of(name: str) -> str | None:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
 
 
-def main():
-    leave_own_folder()
+def describe() -> dict[str, Any]:
     found = related()
     engine = engine_name(found)
-    answer = {
+    return {
         "python": ".".join(str(part) for part in sys.version_info[:3]),
         "executable": sys.executable,
         "prefix": sys.prefix,
@@ -106,8 +93,9 @@ def main():
         "modules": modules(),
         "torch": version_of("torch"),
     }
-    print(json.dumps(answer))  # noqa: T201 (printing is this script's whole interface)
 
 
 if __name__ == "__main__":
-    main()
+    here = Path(__file__).resolve().parent  # this folder's files are not modules of the runtime
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
+    sys.stdout.write(json.dumps(describe()) + "\n")

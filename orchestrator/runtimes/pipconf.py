@@ -78,7 +78,9 @@ def for_uv(settings: Settings, variables: Mapping[str, str], exists: Callable[[s
     a local path: pip skips a find-links folder or a certificate that is not there, uv ends with an error."""
     env: dict[str, str] = {}
     for option, names in DIRECT.items():
-        words = settings.get(option, "").split() if option not in ("cert", "client-cert") else [settings.get(option, "")]
+        words = (
+            settings.get(option, "").split() if option not in ("cert", "client-cert") else [settings.get(option, "")]
+        )
         if option in PATHS:
             words = [_absolute(word) for word in words if word and exists(_absolute(word))]
         if any(words) and not any(variables.get(name) for name in names):

@@ -1,0 +1,139 @@
+"""The local target: engines as processes of this user on this machine, each in a session of its own.
+
+Found by marker, never by command line; signalled only when proven ours (`identity`), and then by pidfd.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator import shell
+from orchestrator.backends import proc
+from orchestrator.codec import read_spec
+from orchestrator.environ import SPEC
+from orchestrator.errors import HostError
+from orchestrator.identity import Family, families
+from orchestrator.model import Attempt, Instance, Launch, Marker, Phase, Process
+from orchestrator.ports import Exit
+
+if TYPE_CHECKING:
+    import subprocess
+
+LEADER_GRACE = 15.0
+"""Seconds beyond the drain for the API server to leave by itself: a real one took 5 with nothing to drain."""
+CHILD_GRACE = 10.0
+"""Seconds for its children once it is gone: they give their GPU memory back in order."""
+KILL_GRACE = 15.0
+"""Seconds for the kernel to take away what was killed: unmapping GPU memory takes a while."""
+
+
+class LocalReader:
+    @property
+    def boot(self) -> str:
+        return proc.boot_id()
+
+    def list(self, project: str, attempts: Mapping[str, Attempt]) -> tuple[Instance, ...]:
+        leaders = {key: one.pid for key, one in attempts.items() if one.boot == self.boot}
+        found = [_instance(family) for family in families(proc.scan(), project, leaders)]
+        return tuple(sorted(found, key=lambda one: (one.started_at or 0.0, one.marker.attempt)))
+
+
+class Local(LocalReader):
+    def __init__(self) -> None:
+        self._started: dict[
+            int, subprocess.Popen[bytes]
+        ] = {}  # our own children: only of these an exit status is to be had
+
+    def start(self, marker: Marker, launch: Launch, secrets: Mapping[str, str], log: Path) -> Instance:
+        """Raises HostError when the program cannot be executed."""
+        child = shell.spawn(launch.argv, {**launch.env, **secrets}, log.parent, log)
+        self._started[child.pid] = child
+        row = proc.read(child.pid)
+        if row is None:  # it cannot be: an unreaped child keeps its row
+            raise HostError(f"start {marker.name}", "its process vanished", f"see {log}")
+        return Instance(marker, Phase.STARTING, replace(row, marker=marker), started_at=proc.started_at(row))
+
+    def stop(self, instance: Instance, drain: float) -> None:
+        """TERM goes to the leader alone: to the whole group it makes every request in flight fail."""
+        if instance.leader:
+            proc.send(instance.leader, signal.SIGTERM)
+            self._leave([instance.leader], drain + LEADER_GRACE)
+        self._leave(self._members(instance), CHILD_GRACE if instance.leader else 0)
+        deadline = time.monotonic() + KILL_GRACE
+        while members := self._members(instance):  # again and again: a dying process may still fork
+            for process in members:
+                proc.send(process, signal.SIGKILL)
+            self._leave(members, 1.0)
+            if time.monotonic() > deadline:
+                pids = ", ".join(f"{one.pid} ({one.command})" for one in members)
+                why = f"{pids} did not go when killed: stuck in the kernel, most likely in the GPU driver"
+                raise HostError(f"stop {instance.name}", why, "see `dmesg`; such a process goes only with a reboot")
+
+    def wait(self, instance: Instance, seconds: float) -> Exit | None:
+        if instance.leader and not self._leave([instance.leader], seconds):
+            return None
+        return self._exit(instance.leader.pid) if instance.leader else Exit()
+
+    def _exit(self, pid: int) -> Exit:
+        child = self._started.get(pid)
+        code = child.wait() if child else None
+        if code is None:
+            return Exit()
+        return Exit(signal=-code) if code < 0 else Exit(code=code)
+
+    def _members(self, instance: Instance) -> Sequence[Process]:
+        self._reap()
+        recorded = {instance.marker.attempt: instance.leader.pid} if instance.leader else {}
+        found = families(proc.scan(), instance.marker.project, recorded)
+        mine = [one for one in found if one.marker.attempt == instance.marker.attempt]
+        return [process for one in mine for process in (*([one.leader] if one.leader else []), *one.children)]
+
+    def _leave(self, processes: Iterable[Process], seconds: float) -> bool:
+        """Waits until all of these are gone, at most so long; says whether they are. A process that is our own child
+        counts as gone once it is a zombie."""
+        deadline = time.monotonic() + seconds
+        with contextlib.ExitStack() as opened:
+            waiting: set[int] = set()
+            poller = select.poll()
+            for process in processes:
+                if (handle := proc.open_exact(process)) is not None:
+                    opened.callback(os.close, handle)
+                    poller.register(handle, select.POLLIN)
+                    waiting.add(handle)
+            while waiting and (left := deadline - time.monotonic()) > 0:
+                for handle, _ in poller.poll(left * 1000):
+                    poller.unregister(handle)
+                    waiting.discard(handle)
+        self._reap()
+        return not waiting
+
+    def _reap(self) -> None:
+        for child in self._started.values():
+            child.poll()
+
+
+def _instance(family: Family) -> Instance:
+    members = (*([family.leader] if family.leader else []), *family.children)
+    texts = (proc.environ(one.pid).get(SPEC) for one in members if one.marker)
+    spec = next((read_spec(text) for text in texts if text), None)
+    return Instance(
+        marker=family.marker,
+        phase=Phase.STARTING if family.leader else Phase.FAILED,
+        leader=family.leader,
+        children=family.children,
+        spec=spec,
+        started_at=min(proc.started_at(one) for one in members),
+        owned=_owner_lives(family.marker),
+    )
+
+
+def _owner_lives(marker: Marker) -> bool:
+    pid, _, start = marker.owner.partition(":")
+    row = proc.read(int(pid)) if pid.isdigit() else None
+    return row is not None and str(row.start) == start and not row.zombie

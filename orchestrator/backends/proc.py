@@ -1,0 +1,99 @@
+"""/proc, read. A process may vanish between two reads: then it is simply not there."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from orchestrator.environ import MARK, read_marker
+from orchestrator.model import Process
+
+PROC = Path("/proc")
+
+
+@cache
+def boot_id() -> str:
+    return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+
+
+@cache
+def _boot_time() -> float:
+    line = next(line for line in (PROC / "stat").read_text().splitlines() if line.startswith("btime "))
+    return float(line.split()[1])
+
+
+def started_at(process: Process) -> float:
+    """Seconds since the epoch."""
+    return _boot_time() + process.start / os.sysconf("SC_CLK_TCK")
+
+
+def scan() -> list[Process]:
+    """Every process this user can see. Of another user's, the environment, and so the marker, is not readable."""
+    rows = (read(int(entry)) for entry in os.listdir(PROC) if entry.isdigit())  # noqa: PTH208 (names, not paths)
+    return [row for row in rows if row is not None]
+
+
+def read(pid: int) -> Process | None:
+    try:
+        stat = (PROC / str(pid) / "stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name in parentheses may itself hold spaces and parentheses: what follows the last one is plain.
+    head, _, rest = stat.rpartition(")")
+    fields = rest.split()
+    return Process(
+        pid=pid,
+        start=int(fields[19]),
+        session=int(fields[3]),
+        command=_title(pid) or head.partition("(")[2],
+        marker=read_marker(environ(pid).get(MARK, "")),
+        parent=int(fields[1]),
+        zombie=fields[0] in {"Z", "X"},
+    )
+
+
+def environ(pid: int) -> Mapping[str, str]:
+    try:
+        raw = (PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return {}
+    pairs = (item.decode(errors="replace").partition("=") for item in raw.split(b"\0") if b"=" in item)
+    return {name: value for name, _, value in pairs}
+
+
+def _title(pid: int) -> str:
+    """A title that the process gave itself ("VLLM::EngineCore"), or the name of its program."""
+    try:
+        raw = (PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return ""
+    first = raw.split(b"\0", 1)[0].decode(errors="replace").strip()
+    return first.rpartition("/")[2] if first.startswith("/") else first
+
+
+def open_exact(process: Process) -> int | None:
+    """A pidfd for exactly this process, or None when it is gone. The start time is read after the pidfd was opened,
+    so a pid that was reused in between is noticed; from then on the descriptor cannot mean anything else."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return None
+    now = read(process.pid)
+    if now is None or now.start != process.start or now.zombie:
+        os.close(handle)
+        return None
+    return handle
+
+
+def send(process: Process, number: signal.Signals) -> None:
+    """Signals exactly this process, or nobody."""
+    handle = open_exact(process)
+    if handle is None:
+        return
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(handle, number)
+    finally:
+        os.close(handle)

@@ -1,0 +1,101 @@
+"""What the changing verbs have in common: show the plan, ask, take the turn, say how it ended."""
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from orchestrator.cli.context import Context
+from orchestrator.cli.events import Console
+from orchestrator.cli.options import Output
+from orchestrator.controller import Outcome, Planner, look, turn
+from orchestrator.engines import vllm
+from orchestrator.errors import Declined, OrchError, StartFailed, UsageProblem
+from orchestrator.model import Deployment
+from orchestrator.plan import Plan
+from orchestrator.ports import World
+from orchestrator.render import document, plan_json, plan_text, served_json, served_text
+
+
+def show(plan: Plan, here: Context, output: Output) -> None:
+    if output is Output.JSON:
+        typer.echo(document(plan_json(plan, here.root.name)))
+    else:
+        typer.echo(plan_text(plan, here.root.name))
+
+
+def dry_run(planner: Planner, desired: Sequence[Deployment], here: Context, output: Output) -> int:
+    """Carried out by a world that cannot write."""
+    plan = look(planner, desired, here.eyes)
+    show(plan, here, output)
+    return 1 if any(one.failed for one in plan.held) else 0
+
+
+def carry_out(
+    planner: Planner,
+    desired: Sequence[Deployment],
+    here: Context,
+    world: World,
+    output: Output = Output.TEXT,
+    *,
+    ask: bool = True,
+    quiet: bool = False,
+    timeout: float | None = None,
+) -> int:
+    """``ask``: confirm first; ``quiet``: a verb whose plan needs no showing. Returns the exit status."""
+
+    def confirm(plan: Plan) -> None:
+        if output is Output.TEXT and not quiet:
+            typer.echo(plan_text(plan, here.root.name))
+            typer.echo()
+        if ask:
+            _ask(output)
+
+    try:
+        outcome = turn(planner, desired, world, confirm, timeout)
+    finally:
+        if isinstance(world.events, Console):
+            world.events.close()
+    if output is Output.JSON:
+        typer.echo(document(_outcome_json(outcome, here)))
+    elif outcome.plan.empty and not quiet:
+        typer.echo(plan_text(outcome.plan, here.root.name))
+    return _close(outcome, output)
+
+
+def _ask(output: Output) -> None:
+    if output is Output.JSON or not sys.stdin.isatty():
+        raise UsageProblem("ask for a confirmation", "there is no terminal", "add --yes")
+    if not typer.confirm("Carry it out?"):
+        raise Declined("go on", "it was declined", "nothing was changed")
+
+
+def _close(outcome: Outcome, output: Output) -> int:
+    for one in outcome.ready:
+        if output is Output.TEXT:
+            typer.echo(served_text(one, vllm.endpoint(one.spec).url))
+    if outcome.error:
+        _explain(outcome, outcome.error)
+        return outcome.error.exit_code
+    return 1 if any(one.failed for one in outcome.plan.held) else 0
+
+
+def _explain(outcome: Outcome, error: OrchError) -> None:
+    typer.echo(f"orch: {error}", err=True)
+    for line in error.tail if isinstance(error, StartFailed) else ():
+        typer.echo(f"  | {line}", err=True)
+    if outcome.restored:
+        typer.echo(f"orch: brought back {', '.join(outcome.restored)}, which serves as before", err=True)
+    if outcome.unrestored:
+        typer.echo(f"orch: and what ran before does not come back: {outcome.unrestored}", err=True)
+
+
+def _outcome_json(outcome: Outcome, here: Context) -> dict[str, object]:
+    error = {"deployment": outcome.failed, "message": str(outcome.error)} if outcome.error else None
+    return {
+        "version": 1,
+        "plan": plan_json(outcome.plan, here.root.name),
+        "ready": [served_json(one, vllm.endpoint(one.spec).url) for one in outcome.ready],
+        "failed": error,
+        "restored": list(outcome.restored),
+    }

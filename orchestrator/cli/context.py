@@ -1,0 +1,134 @@
+"""The one place where the world is put together, and where words on the command line become deployments."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from orchestrator.backends.local import Local, LocalReader
+from orchestrator.errors import InputError
+from orchestrator.host import LocalHost, SystemClock
+from orchestrator.model import Deployment, Environment, Intent, Profile, Record
+from orchestrator.ports import Events, Eyes, World
+from orchestrator.probe import HttpProber
+from orchestrator.resolve import resolve
+from orchestrator.runtimes.catalogue import RuntimeReader, Runtimes
+from orchestrator.store import State, StateReader
+
+
+@dataclass(frozen=True)
+class Context:
+    root: Path
+    state_dir: Path
+
+    @cached_property
+    def eyes(self) -> Eyes:
+        """Has no port that can write (invariant 5)."""
+        variables = dict(os.environ)
+        return Eyes(
+            state=StateReader(self.state_dir, self.root),
+            target=LocalReader(),
+            runtimes=RuntimeReader(_home("DATA", ".local/share"), _home("CACHE", ".cache"), variables),
+            host=LocalHost(variables),
+            prober=HttpProber(),
+            clock=SystemClock(),
+        )
+
+    def world(self, events: Events) -> World:
+        from orchestrator.interrupts import SignalInterrupts
+
+        variables = dict(os.environ)
+        return World(
+            state=State(self.state_dir, self.root),
+            target=Local(),
+            runtimes=Runtimes(_home("DATA", ".local/share"), _home("CACHE", ".cache"), variables),
+            host=LocalHost(variables),
+            prober=HttpProber(),
+            clock=SystemClock(),
+            events=events,
+            interrupts=SignalInterrupts().install(),
+        )
+
+    # ------------------------------------------------------------------------------------------------------- wanted
+
+    def load(
+        self, paths: Sequence[str], given: Sequence[str] = ()
+    ) -> tuple[tuple[Profile, ...], dict[str, Environment]]:
+        from orchestrator.load import load_set
+
+        return load_set(paths, self.root, os.environ, given)
+
+    def desired(self, paths: Sequence[str], eyes: Eyes, given: Sequence[str] = ()) -> tuple[Deployment, ...]:
+        """The set that PATHs name; without any, what this project has deployed and not stopped on purpose."""
+        from orchestrator.errors import raise_all
+        from orchestrator.load import clashes
+
+        named = list(paths) or [one.name for one in eyes.state.records().values() if one.intent is Intent.RUNNING]
+        profiles, environments = self.load(named, given)
+        raise_all(clashes(profiles))
+        return tuple(self.resolve(one, environments[one.environment], eyes, given) for one in profiles)
+
+    def resolve(self, profile: Profile, environment: Environment, eyes: Eyes, given: Sequence[str] = ()) -> Deployment:
+        values = {name: eyes.host.secret(name, ref) for name, ref in sorted(environment.secrets.items())}
+        hashes = {name: eyes.state.fingerprint(value) for name, value in values.items()}
+        return resolve(profile, environment, hashes, tuple(given))
+
+    # ------------------------------------------------------------------------------------------------------ deployed
+
+    def named(self, name: str, eyes: Eyes) -> Record:
+        """The deployment of that name, or the one that serves a model of that name. Raises InputError."""
+        records = eyes.state.records()
+        if name in records:
+            return records[name]
+        serving = [one for one in records.values() if one.revision and _serves(one.revision.deployment, name)]
+        if len(serving) == 1:
+            return serving[0]
+        if serving:
+            names = ", ".join(one.name for one in serving)
+            raise InputError(f"tell which deployment {name} is", f"{names} serve it", "give one of these names")
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, records, n=1)
+        do = f"did you mean {close[0]}?" if close else "see `orch status`"
+        raise InputError(f"find a deployment called {name}", "this project has none", do)
+
+    def only(self, names: Sequence[str], eyes: Eyes) -> tuple[Record, ...]:
+        """The named ones; without a name the single one there is."""
+        if names:
+            return tuple({one.name: one for one in (self.named(name, eyes) for name in names)}.values())
+        records = tuple(eyes.state.records().values())
+        if len(records) == 1:
+            return records
+        why = ", ".join(one.name for one in records) + " are deployed" if records else "nothing is deployed here"
+        raise InputError("tell which deployment is meant", why, "give its name")
+
+
+def context(root: str | None, state_dir: str | None, paths: Sequence[str] = ()) -> Context:
+    from orchestrator.find import project_root
+
+    return Context(project_root(paths, root, str(Path.cwd())), _state_dir(state_dir))
+
+
+def known_names() -> list[str]:
+    here = context(None, None)
+    profiles = {path.stem for path in (here.root / "profiles").glob("*.yaml")}
+    return sorted(profiles | set(here.eyes.state.records()))
+
+
+def _serves(deployment: Deployment, model: str) -> bool:
+    return model == deployment.spec.model.label or model in deployment.served_names
+
+
+def _state_dir(given: str | None) -> Path:
+    if chosen := given or os.environ.get("ORCH_STATE_DIR"):
+        return Path(chosen).expanduser().absolute()
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    return Path(base) / "orch"
+
+
+def _home(kind: str, default: str) -> Path:
+    """ORCH_DATA_DIR, or orch's folder in XDG_DATA_HOME; likewise for the cache."""
+    if chosen := os.environ.get(f"ORCH_{kind}_DIR"):
+        return Path(chosen).expanduser().absolute()
+    return Path(os.environ.get(f"XDG_{kind}_HOME") or Path.home() / default) / "orch"

@@ -1,0 +1,55 @@
+"""`orch logs`: what the engine wrote."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import options
+
+LOOK_EVERY = 0.2  # seconds
+
+
+def logs(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A deployment.", autocompletion=options.complete_name)
+    ] = None,
+    following: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    previous: Annotated[bool, typer.Option("--previous", "-p", help="Of the start before the last.")] = False,
+    root: options.Root = None,
+    state_dir: options.StateDir = None,
+) -> int:
+    """Print the engine's log of the last start."""
+    from orchestrator.cli.context import context
+
+    here = context(root, state_dir)
+    record = here.only([name] if name else [], here.eyes)[0]
+    log = _choose(here.eyes.state.folder / record.name, previous)  # type: ignore[attr-defined]
+    if following:
+        for chunk in follow(log):
+            typer.echo(chunk, nl=False)
+    typer.echo(log.read_text(encoding="utf-8", errors="replace"), nl=False)
+    return 0
+
+
+def follow(log: Path) -> Iterator[str]:
+    """What is there, then what is added, for ever."""
+    with log.open(encoding="utf-8", errors="replace", newline="") as stream:
+        while True:
+            if chunk := stream.read():
+                yield chunk
+            else:
+                time.sleep(LOOK_EVERY)
+
+
+def _choose(folder: Path, previous: bool) -> Path:
+    from orchestrator.errors import InputError
+
+    kept = sorted((folder / "logs").glob("*.log"))
+    wanted = 2 if previous else 1
+    if len(kept) < wanted:
+        why = "it was started only once" if kept else "it was never started"
+        raise InputError(f"show the log of {folder.name}", why, "see `orch status`")
+    return kept[-wanted]

@@ -1,0 +1,88 @@
+"""The command line: one verb a file. Here are the list of verbs and the one place where errors become messages and
+exit statuses. Whatever a verb needs beyond typer is imported when it runs: `orch --version` pays for typer alone."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from orchestrator import __version__
+from orchestrator.cli import apply, lifecycle, logs, plan, run, schema, status, validate
+from orchestrator.errors import OrchError, StartFailed
+
+app = typer.Typer(
+    name="orch",
+    help="Declarative deployment of vLLM: one YAML file serves a model.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"orch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+app.command("validate")(validate.validate)
+app.command("plan")(plan.plan)
+app.command("apply")(apply.apply)
+app.command("status")(status.status)
+app.command("logs")(logs.logs)
+app.command("stop")(lifecycle.stop)
+app.command("start")(lifecycle.start)
+app.command("restart")(lifecycle.restart)
+app.command("delete")(lifecycle.delete)
+app.command("run")(run.run)
+app.command("schema")(schema.schema)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status of the contract; never a traceback for what a person can cause."""
+    try:
+        return int(app(args=list(argv) if argv is not None else None, standalone_mode=False) or 0)
+    except OrchError as error:
+        _show(error)
+        return error.exit_code
+    except typer.Exit as ending:
+        return ending.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("orch: interrupted", err=True)
+        return 130
+    except typer.TyperException as error:
+        # The base of everything the parser raises about the words on the command line.
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        typer.echo(f"orch: cannot understand the command: {message} See `orch --help`.", err=True)
+        return 64
+    except BrokenPipeError:
+        # The reader went away (`orch plan | head`): nothing is wrong, and nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        typer.echo(f"orch: cannot go on: {error.strerror or error}{where}", err=True)
+        return 1
+
+
+def _show(error: OrchError) -> None:
+    for line in str(error).splitlines():
+        typer.echo(f"orch: {line}", err=True)
+    if isinstance(error, StartFailed):
+        for line in error.tail:
+            typer.echo(f"  | {line}", err=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""`orch plan`: what `apply` would do, read-only."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli import options
+
+if TYPE_CHECKING:
+    from orchestrator.controller import Planner
+    from orchestrator.model import Deployment
+
+BEGIN = "Nothing is deployed in this project; begin with `orch apply profiles/NAME.yaml`."
+
+
+def plan(
+    paths: options.Paths = None,
+    detailed: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 2 when there is something to change.")
+    ] = False,
+    prune: options.Prune = False,
+    replace: options.Replace = None,
+    given: options.Set = None,
+    unpin: options.Unpin = False,
+    root: options.Root = None,
+    state_dir: options.StateDir = None,
+    output: options.OutputOption = options.Output.TEXT,
+) -> int:
+    """Show what `apply` would do. Changes nothing."""
+    from orchestrator.cli import changes
+    from orchestrator.cli.context import context
+    from orchestrator.controller import look
+
+    here = context(root, state_dir, paths or ())
+    desired = here.desired(paths or (), here.eyes, given or ())
+    if not desired:
+        typer.echo(BEGIN, err=True)
+        return 0
+    found = look(planner(desired, prune=prune, replace=replace or (), unpin=unpin), desired, here.eyes)
+    changes.show(found, here, output)
+    if detailed and not found.empty:
+        return 2
+    return 1 if any(one.failed for one in found.held) else 0
+
+
+def planner(desired: "Sequence[Deployment]", *, prune: bool, replace: Sequence[str], unpin: bool) -> "Planner":
+    from orchestrator.reconcile import Options, reconcile
+
+    chosen = Options(prune=prune, replace=tuple(replace), unpin=unpin)
+    return lambda seen: reconcile(desired, seen, chosen)
+
+
+def seconds(text: str | None) -> float | None:
+    from orchestrator.errors import UsageProblem
+    from orchestrator.units import parse_duration
+
+    try:
+        return parse_duration(text) if text is not None else None
+    except ValueError as error:
+        raise UsageProblem(f"use --timeout {text}", str(error), "write it as 10m or 90s") from None

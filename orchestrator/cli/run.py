@@ -1,0 +1,32 @@
+"""`orch run`: in the foreground, as the engine's parent."""
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import options
+
+
+def run(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="One profile.", autocompletion=options.complete_name)],
+    given: options.Set = None,
+    root: options.Root = None,
+    state_dir: options.StateDir = None,
+) -> int:
+    """Stay in the foreground as the engine's parent; hand signals on, and exit with its own status."""
+    from orchestrator import foreground
+    from orchestrator.cli.context import context
+    from orchestrator.cli.events import Console
+    from orchestrator.errors import UsageProblem
+
+    here = context(root, state_dir, [path])
+    console = Console()
+    world = here.world(console)
+    desired = here.desired([path], world, given or ())
+    if len(desired) != 1:
+        names = ", ".join(one.name for one in desired)
+        raise UsageProblem(f"run {path}", f"it names several profiles ({names})", "give one")
+    try:
+        return foreground.run(desired[0], world)
+    finally:
+        console.close()

@@ -1,0 +1,88 @@
+"""`orch status`: what runs, where it answers, and why not."""
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli import options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.cli.context import Context
+    from orchestrator.model import Deployment, Record
+    from orchestrator.status import Row
+
+REDRAW = 2.0  # seconds
+
+
+def status(
+    names: options.Names = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Redraw until Ctrl-C.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 3 unless all of it is ready.")] = False,
+    root: options.Root = None,
+    state_dir: options.StateDir = None,
+    output: options.OutputOption = options.Output.TEXT,
+) -> int:
+    """Show phase, endpoint, uptime, drift, log, and why something failed."""
+    from orchestrator.cli.context import context
+
+    here = context(root, state_dir)
+    while watch:
+        rows = _rows(here, names or ())
+        typer.echo("\x1b[H\x1b[2J" if _terminal() else "", nl=False)
+        _print(rows, here, output)
+        time.sleep(REDRAW)
+    rows = _rows(here, names or ())
+    _print(rows, here, output)
+    wanted = [row for row in rows if names or row.phase != "stopped"]
+    return 3 if check and not all(row.ready for row in wanted) else 0
+
+
+def _print(rows: "tuple[Row, ...]", here: "Context", output: options.Output) -> None:
+    from orchestrator.render import document, status_json, status_text
+
+    now = here.eyes.clock.now()
+    typer.echo(document(status_json(rows, now)) if output is options.Output.JSON else status_text(rows, now))
+
+
+def _rows(here: "Context", names: "Sequence[str]") -> "tuple[Row, ...]":
+    from orchestrator.observe import observe
+    from orchestrator.status import rows
+
+    seen = observe(here.eyes)
+    wanted = {name: want for name, record in seen.records.items() if (want := _wanted(here, record)) is not None}
+    found = rows(seen, wanted)
+    if not names:
+        return found
+    chosen = {here.named(name, here.eyes).name if name not in {row.name for row in found} else name for name in names}
+    return tuple(row for row in found if row.name in chosen)
+
+
+def _wanted(here: "Context", record: "Record") -> "Deployment | str | None":
+    """What the files want now. Where their text is that of the revision, the revision itself: no need to read YAML."""
+    from pathlib import Path
+
+    from orchestrator.errors import OrchError
+
+    if record.revision is None:
+        return None
+    known = record.revision.deployment
+    profile = here.root / "profiles" / f"{record.name}.yaml"
+    environment = here.root / "environments" / f"{known.environment}.yaml"
+    try:
+        texts = (profile.read_text(encoding="utf-8"), environment.read_text(encoding="utf-8"))
+        if texts == (known.profile_text, known.environment_text):
+            return known
+        return here.desired([record.name], here.eyes, known.given)[0]
+    except OSError:
+        return None if not Path(profile).exists() else "environment gone"
+    except OrchError:
+        return "files do not load; see `orch validate`"
+
+
+def _terminal() -> bool:
+    import sys
+
+    return sys.stdout.isatty()

@@ -1,0 +1,34 @@
+"""How two specs differ, field by field. Pure; what a difference means is decided in `reconcile`."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from orchestrator.codec import to_json
+from orchestrator.model import Json, Spec
+from orchestrator.plan import FieldDiff
+
+_MAPPINGS = frozenset({"model", "serve", "runtime", "env", "secrets", "serve.args"})
+"""Compared key by key; any other value is compared, and shown, whole."""
+
+
+def diff(before: Spec, after: Spec) -> tuple[FieldDiff, ...]:
+    """Sorted by field. Absent and default are the same thing, for that is what the engine sees."""
+    old, new = dict(_flatten("", to_json(before))), dict(_flatten("", to_json(after)))
+    changed = (FieldDiff(key, old.get(key), new.get(key)) for key in sorted(old.keys() | new.keys()))
+    return tuple(one for one in changed if one.before != one.after and not _unknowable(one))
+
+
+def _flatten(prefix: str, value: Mapping[str, Json]) -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        path = f"{prefix}{key}"
+        if path in _MAPPINGS:
+            yield from _flatten(f"{path}.", item)
+        else:
+            yield path, item
+
+
+def _unknowable(one: FieldDiff) -> bool:
+    """Two hashes under different keys say nothing about their values (the state, and the key in it, were lost)."""
+    if not one.field.startswith("secrets.") or one.before is None or one.after is None:
+        return False
+    return str(one.before).partition(":")[0] != str(one.after).partition(":")[0]

@@ -1,0 +1,70 @@
+"""vLLM as a program: from a spec to its command line, and back to where it answers. Pure."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from orchestrator.model import Endpoint, Json, RuntimeInfo, Spec
+
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
+
+
+def argv(spec: Spec, runtime: RuntimeInfo) -> tuple[str, ...]:
+    """The whole command. Flags that orch owns come first, in a fixed order; then ``args`` sorted by name."""
+    return (*runtime.program, *flags(spec, runtime.style))
+
+
+def flags(spec: Spec, style: str) -> tuple[str, ...]:
+    model = spec.model.label
+    serve = spec.serve
+    given: list[str] = [model] if style == "serve" else ["--model", model]
+    given += ["--served-model-name", *(serve.names or (model,))]
+    given += ["--host", serve.host, "--port", str(serve.port)]
+    given += _flag("revision", spec.model.revision)
+    given += _flag("quantization", spec.model.quantization)
+    tensor_parallel = 1 if serve.tensor_parallel_size == "auto" else serve.tensor_parallel_size
+    given += _flag("tensor_parallel_size", tensor_parallel if tensor_parallel > 1 else None)
+    given += _flag("pipeline_parallel_size", serve.pipeline_parallel_size if serve.pipeline_parallel_size > 1 else None)
+    given += _flag("max_model_len", serve.max_model_len)
+    given += _flag("gpu_memory_utilization", serve.gpu_memory_utilization)
+    # Without it a TERM cuts every request in flight: the engine's own default is 0.
+    given += _flag("shutdown_timeout", int(spec.drain)) if spec.drain >= 1 else []
+    for name in sorted(serve.args):
+        given += _flag(name, serve.args[name])
+    return tuple(given)
+
+
+def endpoint(spec: Spec) -> Endpoint:
+    host = _WILDCARDS.get(spec.serve.host, spec.serve.host)
+    return Endpoint(host, spec.serve.port, tls="ssl_certfile" in spec.serve.args)
+
+
+def _flag(name: str, value: Json) -> list[str]:
+    """None is "not given". False becomes ``--no-x``, which every boolean flag of the engine takes; lists become
+    several words, mappings the engine's JSON."""
+    flag = "--" + name.replace("_", "-")
+    if value is None:
+        return []
+    if value is True:
+        return [flag]
+    if value is False:
+        return ["--no-" + flag.removeprefix("--")]
+    if isinstance(value, Mapping):
+        return [flag, _json(value)]
+    if isinstance(value, list | tuple):
+        return [flag, *(_word(item) for item in value)]
+    # "--flag=-1" and not "--flag -1": argparse would read a leading dash as another flag.
+    word = _word(value)
+    return [f"{flag}={word}"] if word.startswith("-") else [flag, word]
+
+
+def _word(value: Json) -> str:
+    return _json(value) if isinstance(value, Mapping | bool) else str(value)
+
+
+def _json(value: Json) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def left_in_order(tail: Sequence[str]) -> bool:
+    """Whether the last lines of a log are those of an engine that was asked to stop."""
+    return any("shutdown triggered" in line or "Shutting down" in line for line in tail)

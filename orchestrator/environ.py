@@ -1,0 +1,69 @@
+"""The child's environment as data: a fixed baseline, then the runtime, then the files.
+
+Nothing is inherited from whatever shell called orch beyond the baseline, so that a restart by anything else starts
+exactly the same engine.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from orchestrator.codec import write_spec
+from orchestrator.model import Marker, RuntimeInfo, Spec
+
+MARK = "ORCH_MARK"
+SPEC = "ORCH_SPEC"
+
+BASELINE = (
+    "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "TZ",
+    "http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
+)  # fmt: skip
+"""Names taken over from the caller: who and where one is, and how the network is reached."""
+
+SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
+
+def baseline(variables: Mapping[str, str]) -> dict[str, str]:
+    return {name: variables[name] for name in BASELINE if name in variables}
+
+
+def join_path(folders: Iterable[str]) -> str:
+    """Each folder once, in order. An empty entry would mean the current folder, so none is left."""
+    return ":".join(dict.fromkeys(folder for folder in folders if folder))
+
+
+def write_marker(marker: Marker) -> str:
+    return "/".join((marker.project, marker.name, marker.attempt, marker.owner))
+
+
+def read_marker(text: str) -> Marker | None:
+    match text.split("/"):
+        case [project, name, attempt, owner] if project and name and attempt:
+            return Marker(project, name, attempt, owner)
+    return None
+
+
+def child(base: Mapping[str, str], runtime: RuntimeInfo, spec: Spec, marker: Marker) -> dict[str, str]:
+    """Everything but the secrets' values. Later lines win: the user's ``env`` has the last word except over the
+    marker, by which orch finds its processes again."""
+    env = baseline(base)
+    env.update(runtime.env)
+    cuda = [f"{spec.cuda_home}/bin"] if spec.cuda_home else []
+    env["PATH"] = join_path([f"{runtime.prefix}/bin", *runtime.env.get("PATH", "").split(":"), *cuda, *SYSTEM_PATH])
+    env["VIRTUAL_ENV" if not runtime.key.startswith("conda") else "CONDA_PREFIX"] = runtime.prefix
+    env["PYTHONUNBUFFERED"] = "1"  # the log is followed as it is written
+    if spec.cuda_home:
+        env["CUDA_HOME"] = spec.cuda_home
+    if spec.hf_home:
+        env["HF_HOME"] = spec.hf_home
+    env.update(_gpus(spec))
+    env.update(spec.env)
+    env["SPT_NOENV"] = "1"  # else setproctitle erases the marker from EngineCore and Worker
+    env[MARK] = write_marker(marker)
+    env[SPEC] = write_spec(spec)
+    return dict(sorted(env.items()))
+
+
+def _gpus(spec: Spec) -> dict[str, str]:
+    """Indexes mean what nvidia-smi means by them only in PCI order."""
+    if isinstance(spec.gpus, tuple):
+        return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(spec.gpus)}
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}

@@ -1,0 +1,266 @@
+"""Walks a plan, step by step, and decides nothing: it does what the step says, keeps the records, and stops at the
+first failure. What to do about a failure is the controller's business.
+"""
+
+import getpass
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from orchestrator import history
+from orchestrator.codec import digest
+from orchestrator.engines import vllm
+from orchestrator.environ import child
+from orchestrator.errors import HostError, InputError, Interrupted, OrchError, PlanError, StartFailed
+from orchestrator.model import (
+    Attempt,
+    Deployment,
+    Instance,
+    Launch,
+    Marker,
+    Observed,
+    Record,
+    Revision,
+    RuntimeInfo,
+    RuntimeSpec,
+)
+from orchestrator.observe import token
+from orchestrator.plan import (
+    Adjust,
+    AwaitReady,
+    BuildRuntime,
+    Clear,
+    Forget,
+    Pause,
+    Plan,
+    Preflight,
+    Start,
+    Step,
+    Stop,
+)
+from orchestrator.ports import World
+from orchestrator.render import describe
+from orchestrator.units import format_duration
+
+PROBE_EVERY = 0.5  # seconds
+TAIL_LINES = 20
+
+
+@dataclass(slots=True)
+class Report:
+    """``stopped``: deployments with an instance that was ended; ``ready``: those that came up; ``failed`` the step
+    that did not succeed, if any, with its error."""
+
+    stopped: list[str] = field(default_factory=list)
+    ready: list[Deployment] = field(default_factory=list)
+    failed: Step | None = None
+    error: OrchError | None = None
+
+
+def execute(plan: Plan, observed: Observed, world: World, timeout: float | None = None) -> Report:
+    """``timeout`` in seconds stands in for each profile's own readiness deadline.
+
+    Raises Interrupted when the person ends it; every other failure is in the report."""
+    walk = _Walk(world, observed, timeout)
+    for step in plan.steps:
+        try:
+            walk.take(step)
+        except KeyboardInterrupt:
+            raise Interrupted("finish", f"interrupted during `{_title(step)}`", walk.after(step)) from None
+        except OrchError as error:
+            walk.report.failed, walk.report.error = step, error
+            break
+    return walk.report
+
+
+def _title(step: Step) -> str:
+    return describe(step.change)[0]
+
+
+@dataclass(slots=True)
+class _Walk:
+    world: World
+    observed: Observed
+    timeout: float | None
+    report: Report = field(default_factory=Report)
+    runtimes: dict[RuntimeSpec, RuntimeInfo] = field(default_factory=dict)
+    running: dict[str, Instance] = field(default_factory=dict)
+    began: dict[str, float] = field(default_factory=dict)  # monotonic seconds of each start
+    committed: bool = False  # something was stopped or started whose rollout is not at its end
+
+    def take(self, step: Step) -> None:
+        """Ctrl-C takes effect in prepare and while waiting; between a stop and its start it waits."""
+        awaits = isinstance(step.change, AwaitReady)
+        if step.prepares or awaits or not self.committed:
+            self.world.interrupts.check()
+        self._say(step)
+        if step.prepares or awaits:
+            self._act(step)
+            self.committed = False
+        else:
+            self.committed = True
+            with self.world.interrupts.deferred():
+                self._act(step)
+
+    def after(self, step: Step) -> str:
+        if not self.committed:
+            return "what is done stays; the same command goes on from here"
+        return f"{step.name} goes on starting; see `orch status` or `orch logs {step.name} -f`"
+
+    def _say(self, step: Step) -> None:
+        verb, rest = describe(step.change)
+        self.world.events.say(f"{verb}: {rest}" if rest else verb)
+
+    def _act(self, step: Step) -> None:
+        match step.change:
+            case BuildRuntime(wanted):
+                self.world.runtimes.ensure(wanted.spec.runtime, self.world.events.progress)
+            case Preflight(wanted):
+                self._preflight(wanted)
+            case Stop(instance, drain):
+                self.report.stopped.append(instance.name)
+                self.world.target.stop(instance, drain)
+            case Clear(instance):
+                self.world.target.stop(instance, 0)
+            case Start(wanted):
+                self._start(wanted)
+            case AwaitReady(wanted):
+                self._await(wanted)
+            case Adjust(wanted):
+                self._adjust(wanted)
+            case Pause(name, because):
+                self._save(history.paused(self._record(name) or Record(name), because))
+            case Forget(name):
+                self.world.state.forget(name)
+            case other:
+                assert_never(other)
+
+    # ------------------------------------------------------------------------------------------------------- prepare
+
+    def _preflight(self, wanted: Deployment) -> None:
+        """All that can be known to fail without stopping anything."""
+        spec = wanted.spec
+        if spec.model.path and (why := self.world.host.check_model(spec.model.path)):
+            raise InputError(f"serve {wanted.name}", why, "correct model.path", wanted.source.at("model", "path"))
+        for name, ref in sorted(wanted.secret_refs.items()):
+            self.world.host.secret(name, ref)
+        self.world.state.check_writable(wanted.name)
+        info = self._runtime(spec.runtime)
+        if complaint := self.world.runtimes.check_argv(info, vllm.flags(spec, info.style), self.world.events.say):
+            why = f"{info.engine} {info.version} refuses its flags: {complaint}"
+            raise PlanError(f"start {wanted.name}", why, "correct them in the profile", wanted.source.at("serve"))
+
+    def _runtime(self, spec: RuntimeSpec) -> RuntimeInfo:
+        if spec not in self.runtimes:
+            self.runtimes[spec] = self.world.runtimes.ensure(spec, self.world.events.progress)
+        return self.runtimes[spec]
+
+    # -------------------------------------------------------------------------------------------------------- switch
+
+    def _start(self, wanted: Deployment) -> None:
+        world, spec = self.world, wanted.spec
+        info = self._runtime(spec.runtime)
+        attempt, log = world.state.new_attempt(wanted.name)
+        marker = Marker(world.state.project, wanted.name, attempt)
+        launch = Launch(vllm.argv(spec, info), child(world.host.variables, info, spec, marker), wanted.secret_refs)
+        secrets = {name: world.host.secret(name, ref) for name, ref in sorted(wanted.secret_refs.items())}
+        self.began[wanted.name] = world.clock.monotonic()
+        try:
+            instance = world.target.start(marker, launch, secrets, log)
+        except HostError as error:
+            self._reject(wanted, str(error), str(log))
+            raise
+        leader = instance.leader
+        assert leader is not None
+        self.running[wanted.name] = replace(instance, spec=spec, log=str(log))
+        begun = Attempt(attempt, leader.pid, leader.start, world.target.boot, world.clock.now(), spec, str(log))
+        self._save(history.started(self._record(wanted.name), wanted.name, begun))
+
+    def _await(self, wanted: Deployment) -> None:
+        instance = self.running.get(wanted.name) or self._found(wanted.name)
+        self.world.events.engine(instance.log)
+        try:
+            self._until_ready(wanted, instance)
+        except StartFailed as error:
+            self._reject(wanted, error.why, instance.log)
+            raise
+        self._remember(wanted)
+        self.report.ready.append(wanted)
+
+    def _until_ready(self, wanted: Deployment, instance: Instance) -> None:
+        """Readiness, death and the deadline, watched together."""
+        world = self.world
+        began = self.began.get(wanted.name, world.clock.monotonic())
+        allowed = self.timeout or wanted.policy.ready_timeout
+        names, key = wanted.served_names, token(world, wanted.secret_refs)
+        while True:
+            world.interrupts.check()
+            answer = world.prober.ask(vllm.endpoint(wanted.spec), names, key)
+            # Asked after the answer: only then was it this engine that gave it, and not one that died meanwhile.
+            if (ended := world.target.wait(instance, 0 if answer.ready else PROBE_EVERY)) is not None:
+                raise self._failure(wanted, instance, f"its API server {ended} before it was ready")
+            if answer.ready:
+                return
+            now = world.clock.monotonic()
+            if now > began + allowed:
+                why = f"it was not ready within {format_duration(allowed)}: {answer.why}"
+                raise self._failure(wanted, instance, why)
+            world.events.progress(f"{wanted.name}: {format_duration(round(now - began))}, {answer.why}")
+
+    def _failure(self, wanted: Deployment, instance: Instance, why: str) -> StartFailed:
+        tail = self.world.host.tail(instance.log, TAIL_LINES)
+        return StartFailed(f"start {wanted.name}", why, f"read {instance.log}", tail, instance.log)
+
+    def _found(self, name: str) -> Instance:
+        found = next((one for one in reversed(self.observed.instances) if one.name == name and one.leader), None)
+        if found is None:
+            raise StartFailed(f"start {name}", "it is not running any more", f"see `orch logs {name}`")
+        return found
+
+    # ------------------------------------------------------------------------------------------------------- records
+
+    def _remember(self, wanted: Deployment) -> None:
+        """A spec that is already the current revision's keeps its number: a restart is no new revision."""
+        record = self._record(wanted.name) or Record(wanted.name)
+        now, name = self.world.clock.now(), digest(wanted.spec)
+        began = self.began.get(wanted.name)
+        info = self._runtime(wanted.spec.runtime)
+        last = record.revision
+        revision = Revision(
+            number=(last.number if last.digest == name else last.number + 1) if last else 1,
+            digest=name,
+            deployment=wanted,
+            at=now,
+            user=getpass.getuser(),
+            runtime=info.key,
+            engine=f"{info.engine} {info.version}",
+            ready_seconds=round(self.world.clock.monotonic() - began, 1) if began else 0.0,
+        )
+        self.world.state.add_revision(wanted.name, revision)
+        self._save(history.succeeded(record, revision, now))
+
+    def _adjust(self, wanted: Deployment) -> None:
+        record = self._record(wanted.name)
+        if record is None or record.attempt is None:
+            instance = self._found(wanted.name)
+            assert instance.leader is not None
+            found = Attempt(
+                instance.marker.attempt,
+                instance.leader.pid,
+                instance.leader.start,
+                self.world.target.boot,
+                instance.started_at or self.world.clock.now(),
+                wanted.spec,
+                instance.log,
+            )
+            self._save(history.started(record, wanted.name, found))
+        self._remember(wanted)
+
+    def _reject(self, wanted: Deployment, why: str, log: str) -> None:
+        record = self._record(wanted.name) or Record(wanted.name)
+        self._save(history.failed(record, wanted, why, self.world.clock.now(), log))
+
+    def _record(self, name: str) -> Record | None:
+        return self.world.state.records().get(name)
+
+    def _save(self, record: Record) -> None:
+        self.world.state.save(record)

@@ -1,0 +1,37 @@
+"""Files of orch's own, written whole or not at all."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from orchestrator.model import Json
+
+
+def write_json(path: Path, value: Json) -> None:
+    """A temporary file beside ``path``, fsync, rename. Folders 0700, the file 0600. Raises OSError."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False))
+
+
+def write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in the file; None for one that is absent, unreadable, damaged or of another shape."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,96 @@
+"""`orch run`: this process is the engine's parent and owner, as a container's or a job's entry point wants it.
+
+It prepares like `apply`, starts the engine on its own streams, hands signals on, reaps whatever the engine leaves
+behind, and ends with the engine's own status. It keeps no record: `apply` and `watch` leave such an engine alone.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+from uuid import uuid4
+
+from orchestrator import shell
+from orchestrator.backends import proc
+from orchestrator.engines import vllm
+from orchestrator.environ import child
+from orchestrator.errors import PlanError
+from orchestrator.execute import execute
+from orchestrator.model import Deployment, Instance, Marker, Phase, RuntimeInfo
+from orchestrator.observe import observe
+from orchestrator.plan import Plan
+from orchestrator.ports import World
+from orchestrator.reconcile import reconcile
+
+HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_SET_CHILD_SUBREAPER = 36  # prctl(2)
+
+
+def run(wanted: Deployment, world: World) -> int:
+    """Raises what preparing raises. Returns the engine's exit status, 128 + N when signal N ended it."""
+    with world.state.lock([wanted.name], world.events):
+        seen = observe(world, [wanted])
+        running = next((one for one in seen.instances if one.name == wanted.name), None)
+        if running:
+            pids = ", ".join(str(one.pid) for one in running.processes)
+            do = f"stop it with `orch stop {wanted.name}`"
+            raise PlanError(f"run {wanted.name}", f"it runs already (pids {pids})", do)
+        plan = reconcile([wanted], seen)
+        prepared = execute(Plan(tuple(step for step in plan.steps if step.prepares)), seen, world)
+        if prepared.error:
+            raise prepared.error
+        info = world.runtimes.ensure(wanted.spec.runtime, world.events.progress)
+        _become_reaper()
+        engine = _Engine(wanted, world, info)
+    return engine.wait()
+
+
+class _Engine:
+    def __init__(self, wanted: Deployment, world: World, info: RuntimeInfo) -> None:
+        own = proc.read(os.getpid())
+        owner = f"{own.pid}:{own.start}" if own else ""
+        marker = Marker(world.state.project, wanted.name, f"run-{uuid4().hex[:8]}", owner)
+        env = child(world.host.variables, info, wanted.spec, marker)
+        secrets = {name: world.host.secret(name, ref) for name, ref in sorted(wanted.secret_refs.items())}
+        self.world, self.wanted = world, wanted
+        self.before = {number: signal.signal(number, self._hand_on) for number in HANDED_ON}
+        self.asked: float | None = None
+        self.pid = 0
+        self.pid = shell.spawn(vllm.argv(wanted.spec, info), {**env, **secrets}, Path.cwd(), None).pid
+        leader = proc.read(self.pid)
+        self.instance = Instance(marker, Phase.STARTING, leader, spec=wanted.spec)
+
+    def wait(self) -> int:
+        """Reaps every child until the engine itself is gone; what it left behind is ended and reaped too."""
+        status = 0
+        while True:
+            pid, ended = os.waitpid(-1, 0)
+            if pid == self.pid:
+                status = os.waitstatus_to_exitcode(ended)
+                break
+        self.world.target.stop(self.instance, 0)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        return 128 - status if status < 0 else status
+
+    def _hand_on(self, number: int, _frame: object) -> None:
+        """The second request to end, once the first had its time, is not asked politely."""
+        if not self.pid:
+            return
+        now = time.monotonic()
+        final = number in {signal.SIGTERM, signal.SIGINT} and self.asked is not None and now - self.asked > 1.0
+        if number in {signal.SIGTERM, signal.SIGINT}:
+            self.asked = self.asked or now
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL if final else number)
+
+
+def _become_reaper() -> None:
+    """Orphans of the engine become our children rather than init's, which in a container may not exist."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -1,0 +1,90 @@
+"""Facts of this machine: who listens where, secrets where they are kept, files that an engine will need."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from orchestrator.errors import HostError
+from orchestrator.model import PortHolder, SecretRef
+
+TAIL_BYTES = 256 * 1024
+
+
+class LocalHost:
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self.variables = variables
+
+    def holders(self, ports: Iterable[int]) -> Mapping[int, PortHolder]:
+        import psutil
+
+        wanted = set(ports)
+        found: dict[int, PortHolder] = {}
+        for row in psutil.net_connections("tcp"):
+            if row.status != psutil.CONN_LISTEN or not row.laddr or row.laddr.port not in wanted:
+                continue
+            held = found.get(row.laddr.port)
+            if held is None or not held.pid:
+                found[row.laddr.port] = _holder(row.laddr.port, row.pid)
+        return found
+
+    def secret(self, name: str, ref: SecretRef) -> str:
+        if ref.kind == "env":
+            value = self.variables.get(ref.name, "")
+            if not value:
+                raise HostError(f"read the secret {name}", f"the variable {ref.name} is not set", f"export {ref.name}")
+            return value
+        try:
+            value = Path(ref.name).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise HostError(f"read the secret {name}", f"{ref.name}: {why}", "write the value into that file") from None
+        if not value or "\0" in value:
+            raise HostError(f"read the secret {name}", f"{ref.name} holds no value", "write the value into that file")
+        return value
+
+    def check_model(self, path: str) -> str | None:
+        place = Path(path)
+        if place.suffix == ".gguf" and place.is_file():
+            return None
+        if not place.exists():
+            return f"{path} does not exist"
+        if not place.is_dir():
+            return f"{path} is neither a folder nor a .gguf file"
+        known = ("config.json", "params.json")
+        if any((place / name).is_file() for name in known) or any(place.glob("*.gguf")):
+            return None
+        return f"{path} holds no config.json"
+
+    def tail(self, path: str, lines: int) -> tuple[str, ...]:
+        """The last lines; of a line drawn over with carriage returns (a progress bar) the last state."""
+        try:
+            with Path(path).open("rb") as stream:
+                size = stream.seek(0, os.SEEK_END)
+                stream.seek(max(0, size - TAIL_BYTES))
+                text = stream.read().decode(errors="replace")
+        except OSError:
+            return ()
+        shown = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+        return tuple(deque((line for line in shown if line.strip()), maxlen=lines))
+
+
+class SystemClock:
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+def _holder(port: int, pid: int | None) -> PortHolder:
+    import psutil
+
+    if not pid:
+        return PortHolder(port)
+    try:
+        process = psutil.Process(pid)
+        return PortHolder(port, pid, process.name(), process.username())
+    except psutil.Error:
+        return PortHolder(port)

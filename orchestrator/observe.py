@@ -1,0 +1,91 @@
+"""One look at the world through the ports: what runs, what is remembered, what is in the way. Changes nothing."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from orchestrator.engines import vllm
+from orchestrator.errors import HostError
+from orchestrator.model import Attempt, Deployment, Instance, Observed, Phase, Record
+from orchestrator.ports import Answer, Eyes
+
+
+def observe(eyes: Eyes, desired: Sequence[Deployment] = ()) -> Observed:
+    """``desired`` says whose ports and runtimes are looked at."""
+    records = eyes.state.records()
+    attempts = {one.attempt.id: one.attempt for one in records.values() if one.attempt}
+    seen = eyes.target.list(eyes.state.project, attempts)
+    instances = _judged(eyes, seen, records)
+    ports = {one.spec.serve.port for one in desired}
+    states = {one.spec.runtime: eyes.runtimes.state(one.spec.runtime) for one in desired}
+    return Observed(
+        instances=instances,
+        records=_with_endings(eyes, records, instances),
+        runtimes={one.name: states[one.spec.runtime] for one in desired},
+        holders=eyes.host.holders(ports) if ports else {},
+    )
+
+
+def token(eyes: Eyes, refs: Mapping[str, object]) -> str | None:
+    """The engine's API key when this process can read it; without it /v1/models answers 401."""
+    ref = refs.get("VLLM_API_KEY")
+    try:
+        return eyes.host.secret("VLLM_API_KEY", ref) if ref else None  # type: ignore[arg-type]
+    except HostError:
+        return None
+
+
+def _judged(eyes: Eyes, seen: Iterable[Instance], records: Mapping[str, Record]) -> tuple[Instance, ...]:
+    """Probes the living ones side by side: a hung engine costs its time-out once, not once each."""
+    listed = list(seen)
+    if not any(one.leader for one in listed):
+        return tuple(_one(one, None, records.get(one.name), eyes) for one in listed)
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        answers = list(pool.map(lambda one: _ask(eyes, one, records.get(one.name)), listed))
+    return tuple(_one(one, answer, records.get(one.name), eyes) for one, answer in zip(listed, answers, strict=True))
+
+
+def _ask(eyes: Eyes, instance: Instance, record: Record | None) -> Answer | None:
+    if instance.leader is None or instance.spec is None:
+        return None
+    refs = record.revision.deployment.secret_refs if record and record.revision else {}
+    names = Deployment(instance.name, "", instance.spec).served_names
+    return eyes.prober.ask(vllm.endpoint(instance.spec), names, token(eyes, refs))
+
+
+def _one(instance: Instance, answer: Answer | None, record: Record | None, eyes: Eyes) -> Instance:
+    attempt = record.attempt if record and record.attempt and record.attempt.id == instance.marker.attempt else None
+    known = replace(instance, log=attempt.log if attempt else "", started_at=instance.started_at)
+    if instance.leader is None:
+        return replace(known, phase=Phase.FAILED, why=_ending(eyes, attempt))
+    if answer is not None and answer.ready:
+        return replace(known, phase=Phase.READY)
+    was_ready = attempt is not None and attempt.ready_at is not None
+    return replace(known, phase=Phase.UNHEALTHY if was_ready else Phase.STARTING, why=answer.why if answer else "")
+
+
+def _with_endings(eyes: Eyes, records: Mapping[str, Record], instances: Sequence[Instance]) -> Mapping[str, Record]:
+    """Says of each attempt that is gone how it ended, as far as its log tells."""
+    alive = {one.marker.attempt for one in instances if one.leader}
+    return {name: _ended(eyes, record, alive) for name, record in records.items()}
+
+
+def _ended(eyes: Eyes, record: Record, alive: set[str]) -> Record:
+    attempt = record.attempt
+    if attempt is None or attempt.id in alive or attempt.ended:
+        return record
+    return replace(record, attempt=replace(attempt, ended=_ending(eyes, attempt)))
+
+
+def _ending(eyes: Eyes, attempt: Attempt | None) -> str:
+    """A process that nobody waited for leaves no exit status; its log says whether it left in good order."""
+    if attempt is None:
+        return "its API server is gone"
+    if attempt.ended:
+        return attempt.ended
+    tail = eyes.host.tail(attempt.log, 400)
+    if vllm.left_in_order(tail):
+        return f"its API server (pid {attempt.pid}) was told to shut down by someone else"
+    last = next((line for line in reversed(tail) if line.strip()), "")
+    said = f"; its last word: {last.strip()[:160]}" if last else ""
+    return f"its API server (pid {attempt.pid}) is gone without a word: killed, or out of memory{said}"

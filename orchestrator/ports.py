@@ -1,0 +1,180 @@
+"""The seams between what is decided and the world. Each comes as a reader, which cannot change anything, and, where
+there is something to change, as a writer on top of it. `plan`, `status` and `--dry-run` are given `Eyes` and so have
+no port that can write (invariant 5).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from orchestrator.model import (
+    Attempt,
+    Endpoint,
+    Instance,
+    Launch,
+    Marker,
+    PortHolder,
+    Record,
+    Revision,
+    RuntimeInfo,
+    RuntimeSpec,
+    RuntimeState,
+    SecretRef,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended; both None when it was not our child and the kernel tells nobody else."""
+
+    code: int | None = None
+    signal: int | None = None
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            return f"ended by signal {self.signal}"
+        return "exited" if self.code is None else f"exited with {self.code}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``ready``: it is healthy and lists the served names; else ``why`` not, in a few words."""
+
+    ready: bool
+    why: str = ""
+
+
+class StateReader(Protocol):
+    @property
+    def project(self) -> str: ...
+    def records(self) -> Mapping[str, Record]: ...
+    def fingerprint(self, value: str) -> str:
+        """A keyed hash "KEYID:HMAC" of a secret's value."""
+        ...
+
+
+class State(StateReader, Protocol):
+    def save(self, record: Record) -> None: ...
+    def add_revision(self, name: str, revision: Revision) -> None: ...
+    def forget(self, name: str) -> None: ...
+    def lock(self, names: Iterable[str], waiting: "Events") -> AbstractContextManager[None]:
+        """Exclusive for these deployments, across processes; waits, and says so."""
+        ...
+
+    def check_writable(self, name: str) -> None:
+        """Raises HostError unless a log and a record could be written now."""
+        ...
+
+    def new_attempt(self, name: str) -> tuple[str, Path]:
+        """An id never used before and the path of its empty log. Raises HostError when it cannot be written."""
+        ...
+
+
+class TargetReader(Protocol):
+    def list(self, project: str, attempts: Mapping[str, Attempt]) -> tuple[Instance, ...]:
+        """Everything of this project that lives, oldest first; ``attempts`` by attempt id, as recorded."""
+        ...
+
+
+class Target(TargetReader, Protocol):
+    @property
+    def boot(self) -> str: ...
+    def start(self, marker: Marker, launch: Launch, secrets: Mapping[str, str], log: Path) -> Instance: ...
+    def stop(self, instance: Instance, drain: float) -> None:
+        """Idempotent; returns when nothing of it is left. Raises HostError when something will not go."""
+        ...
+
+    def wait(self, instance: Instance, seconds: float) -> Exit | None:
+        """Returns as soon as the leader is gone, or None after ``seconds``."""
+        ...
+
+
+class RuntimeReader(Protocol):
+    def state(self, spec: RuntimeSpec) -> RuntimeState: ...
+
+
+class Runtimes(RuntimeReader, Protocol):
+    def ensure(self, spec: RuntimeSpec, say: "Say") -> RuntimeInfo: ...
+    def check_argv(self, info: RuntimeInfo, argv: Sequence[str], say: "Say") -> str | None:
+        """None, or the complaint of the engine's own parser about these flags. ``say`` hears it when the parser could
+        not be asked."""
+        ...
+
+
+class Say(Protocol):
+    def __call__(self, line: str, /) -> None: ...
+
+
+class Host(Protocol):
+    @property
+    def variables(self) -> Mapping[str, str]: ...
+    def holders(self, ports: Iterable[int]) -> Mapping[int, PortHolder]: ...
+    def secret(self, name: str, ref: SecretRef) -> str:
+        """The value. Raises HostError, without the value, when there is none."""
+        ...
+
+    def check_model(self, path: str) -> str | None:
+        """Why this folder or file holds no model, or None."""
+        ...
+
+    def tail(self, path: str, lines: int) -> tuple[str, ...]: ...
+
+
+class Prober(Protocol):
+    def ask(self, endpoint: Endpoint, names: Sequence[str], token: str | None) -> Answer: ...
+
+
+class Clock(Protocol):
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float: ...
+
+
+class Events(Protocol):
+    """Progress, for a person who waits. Never results."""
+
+    def say(self, line: str) -> None: ...
+    def progress(self, line: str) -> None:
+        """Replaces the last progress line on a terminal; elsewhere shown now and then."""
+        ...
+
+    def engine(self, log: str) -> None:
+        """The engine writes this log from now on: follow it, if the person asked for that."""
+        ...
+
+
+class Interrupts(Protocol):
+    def deferred(self) -> AbstractContextManager[None]:
+        """Ctrl-C and SIGTERM wait inside, and come up at the next ``check``."""
+        ...
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt when one came."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Eyes:
+    """Everything needed to look."""
+
+    state: StateReader
+    target: TargetReader
+    runtimes: RuntimeReader
+    host: Host
+    prober: Prober
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class World(Eyes):
+    """Everything needed to act."""
+
+    state: State
+    target: Target
+    runtimes: Runtimes
+    events: Events
+    interrupts: Interrupts

@@ -1,0 +1,352 @@
+"""Desired against observed, as a plan. Pure: the same two values give the same plan, step for step.
+
+One deployment is one rollout: what it needs stopped, its own stop, start, wait. Rollouts follow one another by name;
+all prepare steps come before the first of them (invariant 2), and a stop before a start on one port or GPU
+(invariant 3). What orch did not make is an obstacle to name, never one to remove (invariant 6).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from orchestrator.codec import digest
+from orchestrator.drift import diff
+from orchestrator.errors import PlanError, raise_all
+from orchestrator.model import Deployment, Instance, Intent, Observed, Phase, Record, RuntimeSpec
+from orchestrator.plan import (
+    Adjust,
+    AwaitReady,
+    BuildRuntime,
+    Change,
+    Clear,
+    Drift,
+    Forget,
+    Held,
+    Pause,
+    Plan,
+    Preflight,
+    Reason,
+    Start,
+    Step,
+    Stop,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """``replace``: names that stop in the same plan. ``restart``: names that start anew though nothing differs.
+    ``unpin``: try digests again that failed before. ``reason`` overrides the cause shown for a start."""
+
+    prune: bool = False
+    replace: tuple[str, ...] = ()
+    restart: frozenset[str] = frozenset()
+    unpin: bool = False
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What one deployment needs. ``drift`` None: it is as it should be."""
+
+    deployment: Deployment
+    drift: Drift | None = None
+    start: bool = False
+    await_only: bool = False
+    held: Held | None = None
+    stop: tuple[Instance, ...] = ()
+    clear: tuple[Instance, ...] = ()
+
+
+def reconcile(desired: Sequence[Deployment], observed: Observed, options: Options = Options()) -> Plan:
+    """Raises PlanError (or Problems) when the desired state cannot be had beside what else runs."""
+    ordered = sorted(desired, key=lambda one: one.name)
+    verdicts = [_judge(one, observed, options) for one in ordered]
+    leaving = _leaving(ordered, observed, options)
+    raise_all([*_unknown_replaced(observed, options), *_conflicts(verdicts, leaving, observed)])
+    return _Builder(verdicts, leaving, observed, options).plan()
+
+
+def take_down(names: Iterable[str], observed: Observed, *, forget: bool) -> Plan:
+    """Stop these on purpose; with ``forget`` drop their records as well. Empty when there is nothing to do."""
+    steps: list[Step] = []
+    held: list[Held] = []
+    for name in sorted(names):
+        drift = Drift(Reason.REQUESTED)
+        live, left = _own(name, observed)
+        if any(one.owned for one in live):
+            held.append(_foreground(name, live))
+            continue
+        record = observed.records.get(name)
+        steps += [_step("stop", name, Stop(one, _drain(one)), drift) for one in live]
+        steps += [_step("clear", name, Clear(one), drift) for one in left]
+        if forget and record:
+            steps.append(_step("forget", name, Forget(name), drift))
+        elif record and record.intent is not Intent.STOPPED:
+            steps.append(_step("pause", name, Pause(name), drift))
+    return Plan(_numbered(steps), tuple(held))
+
+
+def recover(failed: str, back: Sequence[Deployment], observed: Observed) -> Plan:
+    """After a rollout that failed: end what is left of it and bring ``back`` what it had stopped."""
+    again = {one.name for one in back}
+    others = tuple(one for one in observed.instances if one.name != failed or failed in again)
+    up = reconcile(back, replace(observed, instances=others), Options(reason=Reason.ROLLBACK, unpin=True))
+    if failed in again:
+        return up
+    drift = Drift(Reason.ROLLBACK)
+    live, left = _own(failed, observed)
+    down = [_step("stop", failed, Stop(one, _drain(one)), drift) for one in live if not one.owned]
+    down += [_step("clear", failed, Clear(one), drift) for one in left]
+    prepare = [one for one in up.steps if one.prepares]
+    return replace(up, steps=_numbered([*prepare, *down, *(one for one in up.steps if not one.prepares)]))
+
+
+# ----------------------------------------------------------------------------------------------- one deployment alone
+
+
+def _judge(wanted: Deployment, observed: Observed, options: Options) -> _Verdict:
+    live, left = _own(wanted.name, observed)
+    record = observed.records.get(wanted.name)
+    if any(one.owned for one in live):
+        return _Verdict(wanted, held=_foreground(wanted.name, live))
+    if not live:
+        return _Verdict(wanted, _absent(record, left, options), start=True, clear=left)
+    verdict = _judge_live(wanted, live[-1], record, options)
+    if verdict.start:
+        return replace(verdict, stop=live, clear=left)
+    return replace(verdict, stop=live[:-1], clear=left)
+
+
+def _judge_live(wanted: Deployment, current: Instance, record: Record | None, options: Options) -> _Verdict:
+    if drift := _spec_drift(wanted, current, options):
+        rejected = record and next((one for one in record.rejected if one.digest == digest(wanted.spec)), None)
+        if rejected and not options.unpin:
+            do = "change the profile, or try again with `orch apply --unpin`"
+            return _Verdict(wanted, held=Held(wanted.name, f"it failed before: {rejected.why}", do, failed=True))
+        return _Verdict(wanted, drift, start=True)
+    if current.phase is Phase.STARTING:
+        return _Verdict(wanted, Drift(Reason.STARTING), await_only=True)
+    if current.phase is not Phase.READY:
+        do = f"see `orch logs {wanted.name}`, then `orch restart {wanted.name}`"
+        return _Verdict(wanted, held=Held(wanted.name, current.why or "it does not answer", do, failed=True))
+    return _Verdict(wanted, _record_drift(wanted, record))
+
+
+def _spec_drift(wanted: Deployment, current: Instance, options: Options) -> Drift | None:
+    if current.spec is None:
+        return Drift(Reason.CHANGED, detail="what it was started with cannot be read")
+    if diffs := diff(current.spec, wanted.spec):
+        return Drift(options.reason or Reason.CHANGED, diffs)
+    return Drift(Reason.REQUESTED) if wanted.name in options.restart else None
+
+
+def _record_drift(wanted: Deployment, record: Record | None) -> Drift | None:
+    """The engine is right; what orch remembers of it may not be."""
+    if record is None or record.revision is None:
+        return Drift(Reason.POLICY, detail="its record was lost; it is written again")
+    if record.revision.deployment.policy != wanted.policy or record.intent is not Intent.RUNNING:
+        return Drift(Reason.POLICY, detail="taken over without a restart")
+    return None
+
+
+def _absent(record: Record | None, left: Sequence[Instance], options: Options) -> Drift:
+    if options.reason:
+        return Drift(options.reason)
+    if record is not None and record.intent is Intent.STOPPED:
+        return Drift(Reason.STOPPED, detail=record.because)
+    if left:
+        return Drift(Reason.DIED, detail=left[-1].why)
+    if record is not None and record.attempt is not None:
+        return Drift(Reason.DIED, detail=record.attempt.ended)
+    return Drift(Reason.NEW)
+
+
+def _own(name: str, observed: Observed) -> tuple[tuple[Instance, ...], tuple[Instance, ...]]:
+    """The living instances of a name, oldest first, and those of which only left-over processes remain."""
+    mine = [one for one in observed.instances if one.name == name]
+    return tuple(one for one in mine if one.leader), tuple(one for one in mine if not one.leader and one.children)
+
+
+def _foreground(name: str, live: Sequence[Instance]) -> Held:
+    pid = next((one.marker.owner.partition(":")[0] for one in live if one.owned), "")
+    return Held(name, f"it runs in the foreground under `orch run` (pid {pid})", "end it there", failed=True)
+
+
+def _drain(instance: Instance) -> float:
+    return instance.spec.drain if instance.spec else 0.0
+
+
+# ------------------------------------------------------------------------------------------------ several, and others
+
+
+def _leaving(desired: Sequence[Deployment], observed: Observed, options: Options) -> Mapping[str, Reason]:
+    """Other deployments of this project that stop in this plan, and why."""
+    wanted = {one.name for one in desired}
+    known = {one.name for one in observed.instances if not one.owned} | set(observed.records)
+    pruned = dict.fromkeys(sorted(known - wanted), Reason.PRUNED) if options.prune else {}
+    return pruned | {name: Reason.REPLACED for name in options.replace if name in known - wanted}
+
+
+def _unknown_replaced(observed: Observed, options: Options) -> list[PlanError]:
+    known = {one.name for one in observed.instances} | set(observed.records)
+    return [
+        PlanError(f"replace {name}", "this project has no such deployment", "see `orch status`")
+        for name in options.replace
+        if name not in known
+    ]
+
+
+def _conflicts(verdicts: Sequence[_Verdict], leaving: Mapping[str, Reason], observed: Observed) -> list[PlanError]:
+    stopping = {one.marker.attempt for verdict in verdicts for one in verdict.stop}
+    staying = [
+        one
+        for one in observed.instances
+        if one.leader and one.name not in leaving and one.marker.attempt not in stopping
+    ]
+    ours = {process.pid for one in observed.instances for process in one.processes}
+    errors: list[PlanError] = []
+    for verdict in (one for one in verdicts if one.start):
+        wanted = verdict.deployment
+        if (state := observed.runtimes.get(wanted.name)) and state.status == "missing":
+            at = wanted.source.at("environment")
+            errors.append(PlanError(f"use the runtime of {wanted.environment}", state.why, at=at))
+        errors += _held_by_ours(wanted, staying)
+        holder = observed.holders.get(wanted.spec.serve.port)
+        if holder and holder.pid not in ours and not (holder.pid == 0 and _someone_of_ours(holder.port, observed)):
+            errors.append(_held_by_others(wanted, holder.pid, holder.command, holder.user))
+    return errors
+
+
+def _held_by_ours(wanted: Deployment, staying: Iterable[Instance]) -> list[PlanError]:
+    errors = []
+    for other in staying:
+        if other.spec is None or other.name == wanted.name:
+            continue
+        held = Deployment(other.name, "", other.spec).claims & wanted.claims
+        if held:
+            do = f"add `--replace {other.name}` to stop it in the same plan, or give {wanted.name} another"
+            why = f"{' and '.join(sorted(held))} is held by {other.name}, which runs"
+            errors.append(PlanError(f"start {wanted.name}", why, do, at=wanted.source.at("serve", "port")))
+    return errors
+
+
+def _held_by_others(wanted: Deployment, pid: int, command: str, user: str) -> PlanError:
+    who = f"pid {pid} ({command}, user {user})" if pid else "a process that this user may not see"
+    why = f"port {wanted.spec.serve.port} is in use by {who}, which orch did not start"
+    at = wanted.source.at("serve", "port")
+    return PlanError(f"start {wanted.name}", why, "end it yourself, or change the port", at)
+
+
+def _someone_of_ours(port: int, observed: Observed) -> bool:
+    return any(one.leader and one.spec and one.spec.serve.port == port for one in observed.instances)
+
+
+# ---------------------------------------------------------------------------------------------------- the plan itself
+
+
+@dataclass(slots=True)
+class _Builder:
+    verdicts: Sequence[_Verdict]
+    leaving: Mapping[str, Reason]
+    observed: Observed
+    options: Options
+    steps: list[Step] = field(default_factory=list)
+    stopped: set[str] = field(default_factory=set)  # attempts
+
+    def plan(self) -> Plan:
+        starting = [one for one in self.verdicts if one.start]
+        self._prepare(starting)
+        for verdict in self.verdicts:
+            self._roll_out(verdict, first=bool(starting) and verdict is starting[0])
+        for name, reason in self.leaving.items():
+            self._leave(name, reason)
+        return Plan(
+            _numbered(self.steps),
+            tuple(one.held for one in self.verdicts if one.held),
+            tuple(one.deployment.name for one in self.verdicts if one.drift is None and one.held is None),
+            {one.deployment.name: self._cost(one.deployment.name) for one in starting if one.stop},
+        )
+
+    def _prepare(self, starting: Sequence[_Verdict]) -> None:
+        built: set[RuntimeSpec] = set()
+        for verdict in starting:
+            wanted = verdict.deployment
+            state = self.observed.runtimes.get(wanted.name)
+            if state and state.status == "buildable" and wanted.spec.runtime not in built:
+                built.add(wanted.spec.runtime)
+                self._add("build", wanted.name, BuildRuntime(wanted), verdict.drift)
+        for verdict in starting:
+            self._add("preflight", verdict.deployment.name, Preflight(verdict.deployment), verdict.drift)
+
+    def _roll_out(self, verdict: _Verdict, *, first: bool) -> None:
+        wanted, name = verdict.deployment, verdict.deployment.name
+        for one in verdict.clear:
+            self._add("clear", name, Clear(one), Drift(Reason.DIED, detail=one.why))
+        for one in verdict.stop:
+            self._stop(name, one, verdict.drift)
+        if verdict.start:
+            for one, reason in self._in_the_way(wanted, first=first):
+                self._stop(name, one, Drift(reason))
+            self._add("start", name, Start(wanted), verdict.drift)
+        if verdict.start or verdict.await_only:
+            self._add("await", name, AwaitReady(wanted), verdict.drift)
+        elif verdict.drift is not None:
+            self._add("adjust", name, Adjust(wanted), verdict.drift)
+
+    def _in_the_way(self, wanted: Deployment, *, first: bool) -> list[tuple[Instance, Reason]]:
+        """Instances that must be gone before ``wanted`` starts: those on its port or GPUs, and with the first rollout
+        everything that is replaced. A neighbour of the same set starts again in its own turn."""
+        found = []
+        moving = {one.marker.attempt: Reason.CHANGED for verdict in self.verdicts for one in verdict.stop}
+        for one in self.observed.instances:
+            reason = self.leaving.get(one.name) or moving.get(one.marker.attempt)
+            if not one.leader or reason is None:
+                continue
+            clash = one.spec is not None and bool(Deployment(one.name, "", one.spec).claims & wanted.claims)
+            if clash or (first and reason is Reason.REPLACED):
+                found.append((one, reason))
+        return found
+
+    def _leave(self, name: str, reason: Reason) -> None:
+        live, left = _own(name, self.observed)
+        drift = Drift(reason)
+        for one in live:
+            self._stop(name, one, drift)
+        for one in left:
+            self._add("clear", name, Clear(one), drift)
+        if reason is Reason.PRUNED:
+            self._add("forget", name, Forget(name), drift)
+        elif (record := self.observed.records.get(name)) and record.intent is not Intent.STOPPED:
+            by = ", ".join(one.deployment.name for one in self.verdicts)
+            self._add("pause", name, Pause(name, f"replaced by {by}"), drift)
+
+    def _stop(self, name: str, one: Instance, drift: Drift | None) -> None:
+        if one.marker.attempt not in self.stopped:
+            self.stopped.add(one.marker.attempt)
+            self._add("stop", name, Stop(one, _drain(one)), drift)
+
+    def _add(self, verb: str, name: str, change: Change, drift: Drift | None) -> None:
+        self.steps.append(_step(verb, name, change, drift or Drift(Reason.REQUESTED)))
+
+    def _cost(self, name: str) -> float | None:
+        record = self.observed.records.get(name)
+        return record.revision.ready_seconds if record and record.revision else None
+
+
+def _step(verb: str, name: str, change: Change, drift: Drift) -> Step:
+    return Step(f"{verb}/{name}", name, change, drift)
+
+
+def _numbered(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Gives repeated ids a number, and each step the one before it in its rollout, or the last prepare step."""
+    seen: dict[str, int] = {}
+    last: dict[str, str] = {}
+    prepared = ""
+    done: list[Step] = []
+    for step in steps:
+        seen[step.id] = seen.get(step.id, 0) + 1
+        name = step.id if seen[step.id] == 1 else f"{step.id}#{seen[step.id]}"
+        needs = last.get(step.name) or prepared
+        done.append(replace(step, id=name, needs=(needs,) if needs else ()))
+        last[step.name] = name
+        prepared = name if step.prepares else prepared
+    return tuple(done)

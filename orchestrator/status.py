@@ -1,0 +1,101 @@
+"""What `orch status` shows of each deployment, derived from one observation. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.codec import digest
+from orchestrator.drift import diff
+from orchestrator.engines import vllm
+from orchestrator.model import Deployment, Instance, Intent, Observed, Phase, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. ``phase`` is a Phase, or "stopped". ``since`` is when the start began, epoch seconds.
+    ``drift`` says how the files differ from what runs; empty when they do not."""
+
+    name: str
+    phase: str
+    model: str = ""
+    served: tuple[str, ...] = ()
+    endpoint: str = ""
+    pid: int | None = None
+    pids: tuple[int, ...] = ()
+    since: float | None = None
+    supervised_by: str = ""
+    revision: int | None = None
+    digest: str = ""
+    drift: str = ""
+    restarts: int = 0
+    log: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ready(self) -> bool:
+        return self.phase == Phase.READY
+
+
+def rows(observed: Observed, desired: Mapping[str, Deployment | str]) -> tuple[Row, ...]:
+    """Every deployment this project has or had, by name. ``desired`` maps names to what the files want now, or to why
+    that is not known."""
+    names = {one.name for one in observed.instances} | set(observed.records)
+    return tuple(_row(name, observed, desired.get(name)) for name in sorted(names))
+
+
+def _row(name: str, observed: Observed, wanted: Deployment | str | None) -> Row:
+    mine = [one for one in observed.instances if one.name == name]
+    instance = next((one for one in reversed(mine) if one.leader), mine[-1] if mine else None)
+    record = observed.records.get(name)
+    revision = record.revision if record else None
+    spec = (instance.spec if instance else None) or (revision.deployment.spec if revision else None)
+    phase = _phase(instance, record)
+    alive = instance is not None and instance.leader is not None
+    return Row(
+        name=name,
+        phase=phase,
+        model=spec.model.label if spec else "",
+        served=Deployment(name, "", spec).served_names if spec else (),
+        endpoint=f"{vllm.endpoint(spec).url}/v1" if spec and alive else "",
+        pid=instance.leader.pid if instance and instance.leader else None,
+        pids=tuple(process.pid for process in instance.processes) if instance else (),
+        since=instance.started_at if instance else None,
+        supervised_by="orch run" if instance and instance.owned else "",
+        revision=revision.number if revision else None,
+        digest=digest(spec) if spec else "",
+        drift=_drift(instance, wanted),
+        log=(instance.log if instance else "") or (record.attempt.log if record and record.attempt else ""),
+        notes=_notes(phase, instance, record, mine),
+    )
+
+
+def _phase(instance: Instance | None, record: Record | None) -> str:
+    if instance is not None and instance.leader:
+        return instance.phase.value
+    if record is not None and record.intent is Intent.STOPPED:
+        return "stopped"
+    return Phase.FAILED.value
+
+
+def _drift(instance: Instance | None, wanted: Deployment | str | None) -> str:
+    if isinstance(wanted, str):
+        return wanted
+    if wanted is None or instance is None or instance.leader is None or instance.spec is None:
+        return ""
+    return ", ".join(one.field for one in diff(instance.spec, wanted.spec))
+
+
+def _notes(phase: str, instance: Instance | None, record: Record | None, mine: list[Instance]) -> tuple[str, ...]:
+    notes: list[str] = []
+    if phase == "stopped" and record and record.because:
+        notes.append(record.because)
+    why = (instance.why if instance else "") or (record.attempt.ended if record and record.attempt else "")
+    if phase in {Phase.FAILED, Phase.UNHEALTHY} and why:
+        notes.append(why)
+    left = [process for one in mine if not one.leader for process in one.children]
+    if left:
+        pids = ", ".join(f"{one.pid} ({one.command})" for one in left)
+        notes.append(f"left over: {pids}; `orch apply` clears them")
+    if record and record.rejected:
+        last = record.rejected[-1]
+        notes.append(f"spec {last.digest} failed and is not tried again until it changes: {last.why} (log {last.log})")
+    return tuple(notes)

@@ -1,0 +1,179 @@
+"""The state on disk: what is meant, what was started, what failed. JSON, 0600, one folder a deployment.
+
+    STATE/key                          the key of secret hashes, made once
+    STATE/HOST/PROJECT/project.json    which folder this project is
+    STATE/HOST/PROJECT/NAME/record.json, revisions/N.json, logs/ATTEMPT.log, latest.log, lock
+
+By host, for homes are shared over NFS. Losing all of it loses history and intent, never a running engine: engines are
+found by their marker. A damaged file is set aside by the writer, and counts as absent.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from orchestrator.codec import from_json, to_json
+from orchestrator.errors import HostError
+from orchestrator.files import read_json, write_json, write_text
+from orchestrator.model import Record, Revision
+from orchestrator.ports import Events
+
+SCHEMA = 1
+LOGS_KEPT = 10
+
+
+def project_id(root: Path) -> str:
+    """Names a project by its real path, so that it is the same after the state was lost."""
+    real = os.path.realpath(root)
+    base = re.sub(r"[^A-Za-z0-9._-]+", "-", os.path.basename(real)) or "root"  # noqa: PTH119 (of a string)
+    return f"{base}-{hashlib.sha256(real.encode()).hexdigest()[:8]}"
+
+
+class StateReader:
+    """``folder`` is the state of all projects, ``root`` the project's own folder."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.top, self.root = folder, root
+        self.project = project_id(root)
+        self.folder = folder / os.uname().nodename / self.project
+
+    def records(self) -> Mapping[str, Record]:
+        found = (self._record(path.name) for path in self._folders())
+        return {record.name: record for record in found if record}
+
+    def fingerprint(self, value: str) -> str:
+        """Without a key yet nothing was ever hashed: any key that is not kept will do."""
+        key = self._key() or secrets.token_bytes(32)
+        name = hashlib.sha256(key).hexdigest()[:6]
+        return f"{name}:{hmac.new(key, value.encode(), hashlib.sha256).hexdigest()[:16]}"
+
+    def _key(self) -> bytes | None:
+        try:
+            return bytes.fromhex((self.top / "key").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def _folders(self) -> list[Path]:
+        try:
+            return sorted(path for path in self.folder.iterdir() if path.is_dir())
+        except OSError:
+            return []
+
+    def _record(self, name: str) -> Record | None:
+        return _read_record(self.folder / name / "record.json")
+
+
+class State(StateReader):
+    """Raises HostError when the state cannot be written."""
+
+    def fingerprint(self, value: str) -> str:
+        if self._key() is None:
+            with _refusals(self.top):
+                write_text(self.top / "key", secrets.token_hex(32))
+        return super().fingerprint(value)
+
+    def save(self, record: Record) -> None:
+        with _refusals(self.folder):
+            if not (self.folder / "project.json").exists():
+                write_json(self.folder / "project.json", {"schema": SCHEMA, "root": os.path.realpath(self.root)})
+            write_json(self.folder / record.name / "record.json", {"schema": SCHEMA, "record": to_json(record)})
+
+    def add_revision(self, name: str, revision: Revision) -> None:
+        with _refusals(self.folder):
+            file = self.folder / name / "revisions" / f"{revision.number}.json"
+            write_json(file, {"schema": SCHEMA, "revision": to_json(revision)})
+
+    def forget(self, name: str) -> None:
+        """The lock's file stays: another process may wait on it."""
+        with _refusals(self.folder):
+            for path in sorted((self.folder / name).iterdir()):
+                if path.name == "lock":
+                    continue
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+
+    def new_attempt(self, name: str) -> tuple[str, Path]:
+        logs = self.folder / name / "logs"
+        with _refusals(logs):
+            logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+            kept = sorted(logs.glob("*.log"))
+            last = max((int(path.name.partition("-")[0]) for path in kept if path.name[:1].isdigit()), default=0)
+            attempt = f"{last + 1:05d}-{secrets.token_hex(4)}"
+            log = logs / f"{attempt}.log"
+            log.touch(mode=0o600)
+            _point(self.folder / name / "latest.log", log)
+            for old in kept[: -(LOGS_KEPT - 1)]:
+                old.unlink(missing_ok=True)
+        return attempt, log
+
+    def check_writable(self, name: str) -> None:
+        """Raises HostError unless a log and a record could be written now."""
+        folder = self.folder / name
+        with _refusals(folder):
+            self._set_aside_damaged(name)
+            write_text(folder / "logs" / ".probe", "x" * 4096)
+            (folder / "logs" / ".probe").unlink()
+
+    @contextlib.contextmanager
+    def lock(self, names: Iterable[str], events: Events) -> Iterator[None]:
+        """One flock a deployment, taken in the order of their names so that two holders cannot wait on each other."""
+        with contextlib.ExitStack() as held:
+            for name in sorted(set(names)):
+                folder = self.folder / name
+                with _refusals(folder):
+                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    stream = held.enter_context((folder / "lock").open("a+"))
+                _lock(stream.fileno(), name, events)
+            yield
+
+    def _set_aside_damaged(self, name: str) -> None:
+        file = self.folder / name / "record.json"
+        if file.exists() and _read_record(file) is None:
+            file.replace(file.with_suffix(".damaged"))
+
+
+def _read_record(path: Path) -> Record | None:
+    document = read_json(path)
+    if document is None or document.get("schema") != SCHEMA:
+        return None
+    try:
+        return from_json(Record, document["record"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _lock(handle: int, name: str, events: Events) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        events.say(f"waiting: another orch is working on {name}")
+        fcntl.flock(handle, fcntl.LOCK_EX)
+
+
+def _point(link: Path, target: Path) -> None:
+    fresh = link.with_name(f".{link.name}.new")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target.relative_to(link.parent))
+    fresh.replace(link)
+
+
+@contextlib.contextmanager
+def _refusals(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        do = {
+            errno.ENOSPC: "free some space, or name another folder with --state-dir",
+            errno.EDQUOT: "free some space, or name another folder with --state-dir",
+        }.get(error.errno or 0, "make it writable, or name another folder with --state-dir")
+        raise HostError(f"write orch's state in {folder}", error.strerror or str(error), do) from error
