@@ -79,7 +79,7 @@ clean: ## remove .venv/ and all caches; what runs goes on running
 
 vllm-start: $(STAMP) ## MODEL=Qwen/Qwen3-32B-AWQ make vllm-start: serve it as its profile says
 	@test -n "$$MODEL" || { echo 'cannot start: which model? MODEL=Qwen/Qwen3-32B-AWQ make vllm-start (or a profile: MODEL=profiles/qwen32b-awq.yaml)' >&2; exit 1; }
-	@$(ORCH) apply "$$MODEL"
+	@$(ORCH) apply "$$MODEL" --yes
 
 vllm-logs: $(STAMP) ## follow its log
 	@$(ORCH) logs $${MODEL:+"$$MODEL"} -f

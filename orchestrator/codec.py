@@ -44,7 +44,7 @@ def from_json(kind: type[T], data: Json) -> T:
 
 
 def canonical(value: Any) -> str:
-    return json.dumps(to_json(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(to_json(value), sort_keys=True, separators=(",", ":"))
 
 
 def digest(spec: Spec) -> str:
@@ -62,7 +62,7 @@ def read_spec(text: str) -> Spec | None:
     try:
         data = json.loads(text)
         return from_json(Spec, data["spec"]) if data["schema"] == SPEC_SCHEMA else None
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
 
@@ -90,28 +90,32 @@ def _read(kind: Any, data: Json) -> Any:
             raise ValueError(f"{data!r} is none of {get_args(kind)}")
         return data
     if origin is tuple:
-        return tuple(_read(get_args(kind)[0], item) for item in data)
+        return tuple(_read(get_args(kind)[0], item) for item in _shaped(list, data))
     if origin is not None and issubclass(origin, Mapping):
-        return {key: _read(get_args(kind)[1], item) for key, item in data.items()}
+        return {key: _read(get_args(kind)[1], item) for key, item in _shaped(dict, data).items()}
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         hints = _hints(kind)
-        if not isinstance(data, dict):
-            raise TypeError(f"{kind.__name__} is an object, not {data!r}")
-        return kind(**{key: _read(hints[key], item) for key, item in data.items() if key in hints})
-    if isinstance(kind, type) and issubclass(kind, Enum):
+        return kind(**{key: _read(hints[key], item) for key, item in _shaped(dict, data).items() if key in hints})
+    if issubclass(kind, Enum):
         return kind(data)
-    return float(data) if kind is float else data
+    if kind is float:
+        return float(_shaped((int, float), data))
+    return data if kind is Any else _shaped(kind, data)
+
+
+def _shaped(kind: Any, data: Json) -> Any:
+    """JSON's true and false are no numbers, though they are ints to Python."""
+    if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
+        raise TypeError(f"{data!r} is not {kind}")
+    return data
 
 
 def _read_union(options: tuple[Any, ...], data: Json) -> Any:
-    """The first option that fits: None for null, a container for a container, else the value itself."""
-    if data is None:
-        return None
+    """The first option that fits."""
+    errors = []
     for option in options:
-        container = get_origin(option) in {tuple, dict} or dataclasses.is_dataclass(option)
-        if container == isinstance(data, list | dict) and option is not type(None):
-            try:
-                return _read(option, data)
-            except (TypeError, ValueError):
-                continue
-    return data
+        try:
+            return _read(option, data)
+        except (TypeError, ValueError, KeyError) as error:
+            errors.append(str(error))
+    raise TypeError("; ".join(errors))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.codec import to_json
+from orchestrator.codec import canonical, to_json
 from orchestrator.model import Json, Spec
 from orchestrator.plan import FieldDiff
 
@@ -15,7 +15,7 @@ def diff(before: Spec, after: Spec) -> tuple[FieldDiff, ...]:
     """Sorted by field. Absent and default are the same thing, for that is what the engine sees."""
     old, new = dict(_flatten("", to_json(before))), dict(_flatten("", to_json(after)))
     changed = (FieldDiff(key, old.get(key), new.get(key)) for key in sorted(old.keys() | new.keys()))
-    return tuple(one for one in changed if one.before != one.after and not _unknowable(one))
+    return tuple(one for one in changed if _differs(one) and not _unknowable(one))
 
 
 def _flatten(prefix: str, value: Mapping[str, Json]) -> Iterator[tuple[str, Any]]:
@@ -25,6 +25,11 @@ def _flatten(prefix: str, value: Mapping[str, Json]) -> Iterator[tuple[str, Any]
             yield from _flatten(f"{path}.", item)
         else:
             yield path, item
+
+
+def _differs(one: FieldDiff) -> bool:
+    """As text, for true is 1 to Python but not to the engine's command line."""
+    return canonical(one.before) != canonical(one.after)
 
 
 def _unknowable(one: FieldDiff) -> bool:

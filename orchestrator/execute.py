@@ -141,6 +141,8 @@ class _Walk:
         spec = wanted.spec
         if spec.model.path and (why := self.world.host.check_model(spec.model.path)):
             raise InputError(f"serve {wanted.name}", why, "correct model.path", wanted.source.at("model", "path"))
+        if spec.model.repo:
+            self._check_weights(wanted)
         for name, ref in sorted(wanted.secret_refs.items()):
             self.world.host.secret(name, ref)
         self.world.state.check_writable(wanted.name)
@@ -148,6 +150,16 @@ class _Walk:
         if complaint := self.world.runtimes.check_argv(info, vllm.flags(spec, info.style), self.world.events.say):
             why = f"{info.engine} {info.version} refuses its flags: {complaint}"
             raise PlanError(f"start {wanted.name}", why, "correct them in the profile", wanted.source.at("serve"))
+
+    def _check_weights(self, wanted: Deployment) -> None:
+        spec = wanted.spec
+        if self.world.host.weights_cached(spec.model, spec.hf_home):
+            return
+        if spec.env.get("HF_HUB_OFFLINE", "0") not in {"", "0"}:
+            why = f"{spec.model.repo} is not in the Hub's cache and the environment sets HF_HUB_OFFLINE"
+            do = f"download it with `hf download {spec.model.repo}`, or leave HF_HUB_OFFLINE out"
+            raise InputError(f"serve {wanted.name}", why, do, wanted.source.at("model", "repo"))
+        self.world.events.say(f"{spec.model.repo} is not in the Hub's cache: the engine downloads it as it starts")
 
     def _runtime(self, spec: RuntimeSpec) -> RuntimeInfo:
         if spec not in self.runtimes:

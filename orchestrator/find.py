@@ -4,7 +4,7 @@ Looks at names only: a broken file is found by its file name and refused by whoe
 """
 
 import os.path
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,23 +45,6 @@ def read_text(path: str | Path, kind: str) -> str:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
         raise InputError("read", "it is not UTF-8 text", at=f"{file}:{line}:{column}") from error
-
-
-def project_root(paths: Sequence[str], root: str | None, cwd: str) -> Path:
-    """The project's folder: ``root`` if given, else the nearest one around the first PATH that exists, then around
-    ``cwd``, which holds ``environments`` or ``profiles``; else ``cwd``."""
-    if root is not None:
-        given = os.path.join(cwd, root)  # noqa: PTH118 (here and below: a path that only os.path takes as it is)
-        if not os.path.isdir(given):  # noqa: PTH112 (never raises)
-            raise InputError(f"use --root {root}", "there is no such folder")
-        return Path(os.path.normpath(given))
-    exist = [full for path in paths if os.path.exists(full := os.path.join(cwd, path))]  # noqa: PTH110, PTH118
-    for start in (*exist[:1], cwd):
-        folder = Path(os.path.normpath(start))
-        for ancestor in (folder, *folder.parents):
-            if any((ancestor / name).is_dir() for name in ("environments", "profiles")):
-                return ancestor
-    return Path(cwd)
 
 
 def folder_files(folder: str | Path) -> list[Path]:

@@ -57,8 +57,11 @@ class _Engine:
         self.world, self.wanted = world, wanted
         self.before = {number: signal.signal(number, self._hand_on) for number in HANDED_ON}
         self.asked: float | None = None
+        self.early: list[int] = []
         self.pid = 0
         self.pid = shell.spawn(vllm.argv(wanted.spec, info), {**env, **secrets}, Path.cwd(), None).pid
+        for number in self.early:
+            self._hand_on(number, None)
         leader = proc.read(self.pid)
         self.instance = Instance(marker, Phase.STARTING, leader, spec=wanted.spec)
 
@@ -68,6 +71,7 @@ class _Engine:
         while True:
             pid, ended = os.waitpid(-1, 0)
             if pid == self.pid:
+                self.pid = 0  # from now on the number may be somebody else's
                 status = os.waitstatus_to_exitcode(ended)
                 break
         self.world.target.stop(self.instance, 0)
@@ -79,12 +83,13 @@ class _Engine:
         return 128 - status if status < 0 else status
 
     def _hand_on(self, number: int, _frame: object) -> None:
-        """The second request to end, once the first had its time, is not asked politely."""
+        """What comes before the engine is there waits for it. A second Ctrl-C is not asked politely."""
         if not self.pid:
+            self.early.append(number)
             return
         now = time.monotonic()
-        final = number in {signal.SIGTERM, signal.SIGINT} and self.asked is not None and now - self.asked > 1.0
-        if number in {signal.SIGTERM, signal.SIGINT}:
+        final = number == signal.SIGINT and self.asked is not None and now - self.asked > 1.0
+        if number == signal.SIGINT:
             self.asked = self.asked or now
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL if final else number)

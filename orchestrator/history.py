@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from orchestrator.codec import digest
-from orchestrator.model import Attempt, Deployment, Intent, Observed, Record, Rejected, Revision
+from orchestrator.model import Attempt, Deployment, Intent, Observed, Phase, Record, Rejected, Revision
 
 REJECTED_KEPT = 8
 
@@ -33,16 +33,20 @@ def paused(record: Record, because: str) -> Record:
 
 
 def fallback(stopped: Iterable[str], before: Observed) -> tuple[Deployment, ...]:
-    """The deployments to bring back after a failed rollout: those that it stopped, at the revision that had been
-    good, or else exactly as they were started."""
+    """The deployments to bring back after a failed rollout: those that it stopped, exactly as they ran when they
+    were ready, or else at the revision that had been good."""
     revisions: Mapping[str, Revision] = {
         name: record.revision for name, record in before.records.items() if record.revision
     }
     found = []
     for name in sorted(set(stopped)):
-        was = next((one for one in before.instances if one.name == name and one.leader and one.spec), None)
-        if was is None or was.spec is None:
-            continue
+        was = next((one for one in reversed(before.instances) if one.name == name and one.leader), None)
         known = revisions.get(name)
-        found.append(replace(known.deployment, spec=was.spec) if known else Deployment(name, "", was.spec))
+        if was is None:
+            continue
+        if known:
+            as_it_ran = was.spec if was.phase is Phase.READY and was.spec else known.deployment.spec
+            found.append(replace(known.deployment, spec=as_it_ran))
+        elif was.spec:
+            found.append(Deployment(name, "", was.spec))
     return tuple(found)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from orchestrator.errors import HostError
-from orchestrator.model import PortHolder, SecretRef
+from orchestrator.model import ModelRef, PortHolder, SecretRef
 
 TAIL_BYTES = 256 * 1024
 
@@ -56,6 +56,11 @@ class LocalHost:
         if any((place / name).is_file() for name in known) or any(place.glob("*.gguf")):
             return None
         return f"{path} holds no config.json"
+
+    def weights_cached(self, model: ModelRef, hf_home: str | None) -> bool:
+        from orchestrator.hub import cached
+
+        return cached(model, hf_home, self.variables)
 
     def tail(self, path: str, lines: int) -> tuple[str, ...]:
         """The last lines; of a line drawn over with carriage returns (a progress bar) the last state."""

@@ -3,7 +3,8 @@
 A process is ours when it carries orch's marker, or when it sits in a session that orch created. A session is proven
 to be such when its leader is alive and marked, or when its number is the recorded pid of a leader we started and a
 marked process still holds it (the kernel does not reuse a session's number while a member lives). A marked process
-in someone's login shell proves nothing about the shell. Nothing else is ever signalled (invariant 7).
+in someone's login shell proves nothing about the shell, and a session that two starts could claim is nobody's.
+Nothing else is ever signalled (invariant 7).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,29 +26,39 @@ def families(rows: Iterable[Process], project: str, leaders: Mapping[str, int]) 
     """One family a start of this project, sorted by name and attempt. ``leaders`` maps attempt ids to the leader pids
     that were recorded on this boot. Zombies hold nothing and are left out."""
     alive = [row for row in rows if not row.zombie]
-    marked = [row for row in alive if row.marker and row.marker.project == project]
-    groups: dict[str, list[Process]] = {}
-    for row in marked:
-        groups.setdefault(row.marker.attempt if row.marker else "", []).append(row)
-    found = [_family(attempt, members, alive, leaders.get(attempt)) for attempt, members in groups.items()]
+    groups: dict[Marker, list[Process]] = {}
+    for row in alive:
+        if row.marker and row.marker.project == project:
+            groups.setdefault(row.marker, []).append(row)
+    owners = _owners(alive, groups, leaders)
+    for row in alive:
+        if row.marker is None and (owner := owners.get(row.session)):
+            groups[owner].append(row)
+    found = [_family(marker, members, leaders.get(marker.attempt)) for marker, members in groups.items()]
     return tuple(sorted(found, key=lambda one: (one.marker.name, one.marker.attempt)))
 
 
-def _family(attempt: str, members: list[Process], alive: Sequence[Process], recorded: int | None) -> Family:
-    sessions = {row.pid for row in members if row.pid == row.session}
-    sessions |= {row.session for row in members if row.session == recorded}
-    pids = {row.pid for row in members}
-    foreign = {row.pid for row in alive if row.marker and row.marker.attempt != attempt}
-    unmarked = [row for row in alive if row.session in sessions and row.pid not in pids and row.pid not in foreign]
-    family = sorted([*members, *unmarked], key=lambda row: (row.start, row.pid))
-    leader = _leader(members, recorded)
-    marker = members[0].marker
-    assert marker is not None
+def _owners(
+    alive: Sequence[Process], marked: Mapping[Marker, Sequence[Process]], leaders: Mapping[str, int]
+) -> dict[int, Marker]:
+    """The start that created each session, where that is proven. A living, marked leader settles it."""
+    led = {row.pid: row.marker for row in alive if row.pid == row.session and row.marker}
+    claims: dict[int, set[Marker]] = {pid: {marker} for pid, marker in led.items() if marker in marked}
+    for marker, members in marked.items():
+        pid = leaders.get(marker.attempt)
+        if pid is not None and pid not in led and any(row.session == pid for row in members):
+            claims.setdefault(pid, set()).add(marker)
+    return {session: next(iter(claim)) for session, claim in claims.items() if len(claim) == 1}
+
+
+def _family(marker: Marker, members: Sequence[Process], recorded: int | None) -> Family:
+    family = sorted(members, key=lambda row: (row.start, row.pid))
+    leader = _leader(family, recorded)
     return Family(marker, leader, tuple(row for row in family if row is not leader))
 
 
 def _leader(members: Sequence[Process], recorded: int | None) -> Process | None:
-    """The recorded one, or the marked one that leads a session whose own parent is not of the family. An orphan that
+    """The recorded one, or the one that leads a session and whose own parent is not of the family. An orphan that
     made a session of its own is told apart by being a child's child: its parent was in the family, so only when no
     record is left can it be mistaken, and then the oldest wins."""
     if recorded is not None:

@@ -34,9 +34,7 @@ from orchestrator.schema_errors import Kind, check, schema_text
 from orchestrator.units import parse_duration, parse_size
 from orchestrator.yamldoc import parse
 
-__all__ = ["clashes", "load_environment", "load_profile", "load_set", "project_root", "schema_text"]
-
-project_root = find.project_root
+__all__ = ["clashes", "load_environment", "load_profile", "load_set", "schema_text"]
 
 
 def load_profile(path: str | Path, variables: Mapping[str, str], overrides: Sequence[str] = ()) -> Profile:

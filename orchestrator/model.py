@@ -176,6 +176,7 @@ class Deployment:
     policy: Policy = Policy()
     secret_refs: Mapping[str, SecretRef] = field(default_factory=dict)
     given: tuple[str, ...] = field(default=(), compare=False)  # the KEY=VALUE of --set
+    file: str = field(default="", compare=False)  # the profile's, by its full path
     source: Source = field(default=Source(""), compare=False)
     profile_text: str = field(default="", compare=False, repr=False)
     environment_text: str = field(default="", compare=False, repr=False)

@@ -15,6 +15,7 @@ from orchestrator.model import (
     Instance,
     Launch,
     Marker,
+    ModelRef,
     PortHolder,
     Record,
     Revision,
@@ -117,6 +118,10 @@ class Host(Protocol):
 
     def check_model(self, path: str) -> str | None:
         """Why this folder or file holds no model, or None."""
+        ...
+
+    def weights_cached(self, model: ModelRef, hf_home: str | None) -> bool:
+        """Whether the Hub's cache on this host holds at least the beginnings of this repository."""
         ...
 
     def tail(self, path: str, lines: int) -> tuple[str, ...]: ...

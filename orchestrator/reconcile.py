@@ -59,9 +59,10 @@ class _Verdict:
 def reconcile(desired: Sequence[Deployment], observed: Observed, options: Options = Options()) -> Plan:
     """Raises PlanError (or Problems) when the desired state cannot be had beside what else runs."""
     ordered = sorted(desired, key=lambda one: one.name)
+    observed = replace(observed, instances=_oldest_first(observed.instances))
     verdicts = [_judge(one, observed, options) for one in ordered]
     leaving = _leaving(ordered, observed, options)
-    raise_all([*_unknown_replaced(observed, options), *_conflicts(verdicts, leaving, observed)])
+    raise_all([*_not_replaceable(observed, options), *_conflicts(verdicts, leaving, observed)])
     return _Builder(verdicts, leaving, observed, options).plan()
 
 
@@ -69,11 +70,11 @@ def take_down(names: Iterable[str], observed: Observed, *, forget: bool) -> Plan
     """Stop these on purpose; with ``forget`` drop their records as well. Empty when there is nothing to do."""
     steps: list[Step] = []
     held: list[Held] = []
-    for name in sorted(names):
+    for name in sorted(set(names)):
         drift = Drift(Reason.REQUESTED)
         live, left = _own(name, observed)
-        if any(one.owned for one in live):
-            held.append(_foreground(name, live))
+        if owned := _owned(name, observed):
+            held.append(_foreground(owned))
             continue
         record = observed.records.get(name)
         steps += [_step("stop", name, Stop(one, _drain(one)), drift) for one in live]
@@ -87,13 +88,16 @@ def take_down(names: Iterable[str], observed: Observed, *, forget: bool) -> Plan
 
 def recover(failed: str, back: Sequence[Deployment], observed: Observed) -> Plan:
     """After a rollout that failed: end what is left of it and bring ``back`` what it had stopped."""
-    again = {one.name for one in back}
-    others = tuple(one for one in observed.instances if one.name != failed or failed in again)
-    up = reconcile(back, replace(observed, instances=others), Options(reason=Reason.ROLLBACK, unpin=True))
-    if failed in again:
-        return up
-    drift = Drift(Reason.ROLLBACK)
+    options = Options(reason=Reason.ROLLBACK, unpin=True)
     live, left = _own(failed, observed)
+    if failed in {one.name for one in back}:
+        hung = any(one.phase is not Phase.READY for one in live)  # the same spec again, and it is no better
+        return reconcile(back, observed, replace(options, restart=frozenset({failed} if hung else ())))
+    gone = {process.pid for one in (*live, *left) for process in one.processes}
+    others = tuple(one for one in observed.instances if one.name != failed)
+    free = {port: one for port, one in observed.holders.items() if one.pid not in gone}
+    up = reconcile(back, replace(observed, instances=others, holders=free), options)
+    drift = Drift(Reason.ROLLBACK)
     down = [_step("stop", failed, Stop(one, _drain(one)), drift) for one in live if not one.owned]
     down += [_step("clear", failed, Clear(one), drift) for one in left]
     prepare = [one for one in up.steps if one.prepares]
@@ -106,14 +110,14 @@ def recover(failed: str, back: Sequence[Deployment], observed: Observed) -> Plan
 def _judge(wanted: Deployment, observed: Observed, options: Options) -> _Verdict:
     live, left = _own(wanted.name, observed)
     record = observed.records.get(wanted.name)
-    if any(one.owned for one in live):
-        return _Verdict(wanted, held=_foreground(wanted.name, live))
+    if owned := _owned(wanted.name, observed):
+        return _Verdict(wanted, held=_foreground(owned))
     if not live:
         return _Verdict(wanted, _absent(record, left, options), start=True, clear=left)
     verdict = _judge_live(wanted, live[-1], record, options)
-    if verdict.start:
-        return replace(verdict, stop=live, clear=left)
-    return replace(verdict, stop=live[:-1], clear=left)
+    if verdict.held:
+        return verdict
+    return replace(verdict, stop=live if verdict.start else live[:-1], clear=left)
 
 
 def _judge_live(wanted: Deployment, current: Instance, record: Record | None, options: Options) -> _Verdict:
@@ -121,13 +125,16 @@ def _judge_live(wanted: Deployment, current: Instance, record: Record | None, op
         rejected = record and next((one for one in record.rejected if one.digest == digest(wanted.spec)), None)
         if rejected and not options.unpin:
             do = "change the profile, or try again with `orch apply --unpin`"
-            return _Verdict(wanted, held=Held(wanted.name, f"it failed before: {rejected.why}", do, failed=True))
+            return _Verdict(
+                wanted, held=Held(wanted.name, f"what is wanted failed before: {rejected.why}", do, failed=True)
+            )
         return _Verdict(wanted, drift, start=True)
     if current.phase is Phase.STARTING:
         return _Verdict(wanted, Drift(Reason.STARTING), await_only=True)
     if current.phase is not Phase.READY:
         do = f"see `orch logs {wanted.name}`, then `orch restart {wanted.name}`"
-        return _Verdict(wanted, held=Held(wanted.name, current.why or "it does not answer", do, failed=True))
+        why = f"it does not answer ({current.why})" if current.why else "it does not answer"
+        return _Verdict(wanted, held=Held(wanted.name, why, do, failed=True))
     return _Verdict(wanted, _record_drift(wanted, record))
 
 
@@ -136,15 +143,20 @@ def _spec_drift(wanted: Deployment, current: Instance, options: Options) -> Drif
         return Drift(Reason.CHANGED, detail="what it was started with cannot be read")
     if diffs := diff(current.spec, wanted.spec):
         return Drift(options.reason or Reason.CHANGED, diffs)
-    return Drift(Reason.REQUESTED) if wanted.name in options.restart else None
+    return Drift(options.reason or Reason.REQUESTED) if wanted.name in options.restart else None
 
 
 def _record_drift(wanted: Deployment, record: Record | None) -> Drift | None:
     """The engine is right; what orch remembers of it may not be."""
-    if record is None or record.revision is None:
-        return Drift(Reason.POLICY, detail="its record was lost; it is written again")
-    if record.revision.deployment.policy != wanted.policy or record.intent is not Intent.RUNNING:
-        return Drift(Reason.POLICY, detail="taken over without a restart")
+    if record is None or record.attempt is None:
+        return Drift(Reason.POLICY, detail="its record was lost, and is written again")
+    known = record.revision
+    if known is None or record.attempt.ready_at is None or diff(known.deployment.spec, wanted.spec):
+        return Drift(Reason.POLICY, detail="it became ready after orch had left, and is recorded now")
+    if record.intent is not Intent.RUNNING:
+        return Drift(Reason.POLICY, detail="it runs though it was recorded as stopped; it is recorded as running")
+    if known.deployment.policy != wanted.policy:
+        return Drift(Reason.POLICY, detail="its policy changed, which needs no restart")
     return None
 
 
@@ -162,13 +174,25 @@ def _absent(record: Record | None, left: Sequence[Instance], options: Options) -
 
 def _own(name: str, observed: Observed) -> tuple[tuple[Instance, ...], tuple[Instance, ...]]:
     """The living instances of a name, oldest first, and those of which only left-over processes remain."""
-    mine = [one for one in observed.instances if one.name == name]
+    mine = [one for one in _oldest_first(observed.instances) if one.name == name]
     return tuple(one for one in mine if one.leader), tuple(one for one in mine if not one.leader and one.children)
 
 
-def _foreground(name: str, live: Sequence[Instance]) -> Held:
-    pid = next((one.marker.owner.partition(":")[0] for one in live if one.owned), "")
-    return Held(name, f"it runs in the foreground under `orch run` (pid {pid})", "end it there", failed=True)
+def _oldest_first(instances: Iterable[Instance]) -> tuple[Instance, ...]:
+    return tuple(sorted(instances, key=lambda one: (one.started_at or 0.0, one.name, one.marker.attempt)))
+
+
+def _owned(name: str, observed: Observed) -> Instance | None:
+    """The one that a living `orch run` owns, and cleans up after."""
+    return next((one for one in observed.instances if one.name == name and one.owned), None)
+
+
+def _under_run(instance: Instance) -> str:
+    return f"it runs in the foreground under `orch run` (pid {instance.marker.owner.partition(':')[0]})"
+
+
+def _foreground(owned: Instance) -> Held:
+    return Held(owned.name, _under_run(owned), "end it there", failed=True)
 
 
 def _drain(instance: Instance) -> float:
@@ -180,19 +204,22 @@ def _drain(instance: Instance) -> float:
 
 def _leaving(desired: Sequence[Deployment], observed: Observed, options: Options) -> Mapping[str, Reason]:
     """Other deployments of this project that stop in this plan, and why."""
-    wanted = {one.name for one in desired}
-    known = {one.name for one in observed.instances if not one.owned} | set(observed.records)
-    pruned = dict.fromkeys(sorted(known - wanted), Reason.PRUNED) if options.prune else {}
-    return pruned | {name: Reason.REPLACED for name in options.replace if name in known - wanted}
+    kept = {one.name for one in desired} | {one.name for one in observed.instances if one.owned}
+    others = ({one.name for one in observed.instances} | set(observed.records)) - kept
+    replaced = others & set(options.replace)
+    leaving = others if options.prune else replaced
+    return {name: Reason.REPLACED if name in replaced else Reason.PRUNED for name in sorted(leaving)}
 
 
-def _unknown_replaced(observed: Observed, options: Options) -> list[PlanError]:
+def _not_replaceable(observed: Observed, options: Options) -> list[PlanError]:
     known = {one.name for one in observed.instances} | set(observed.records)
-    return [
-        PlanError(f"replace {name}", "this project has no such deployment", "see `orch status`")
-        for name in options.replace
-        if name not in known
-    ]
+    errors = []
+    for name in sorted(set(options.replace)):
+        if owned := _owned(name, observed):
+            errors.append(PlanError(f"replace {name}", _under_run(owned), "end it there"))
+        elif name not in known:
+            errors.append(PlanError(f"replace {name}", "this project has no such deployment", "see `orch status`"))
+    return errors
 
 
 def _conflicts(verdicts: Sequence[_Verdict], leaving: Mapping[str, Reason], observed: Observed) -> list[PlanError]:
@@ -204,29 +231,48 @@ def _conflicts(verdicts: Sequence[_Verdict], leaving: Mapping[str, Reason], obse
     ]
     ours = {process.pid for one in observed.instances for process in one.processes}
     errors: list[PlanError] = []
+    first: dict[str, str] = {}
     for verdict in (one for one in verdicts if one.start):
         wanted = verdict.deployment
+        for claim in sorted(wanted.claims):
+            if (other := first.setdefault(claim, wanted.name)) != wanted.name:
+                why, at = f"{claim} is wanted by {other} too", wanted.source.at("serve", "port")
+                errors.append(PlanError(f"start {wanted.name}", why, "start one of the two", at))
         if (state := observed.runtimes.get(wanted.name)) and state.status == "missing":
             at = wanted.source.at("environment")
             errors.append(PlanError(f"use the runtime of {wanted.environment}", state.why, at=at))
-        errors += _held_by_ours(wanted, staying)
+        errors += _held_by_ours(wanted, staying, observed)
         holder = observed.holders.get(wanted.spec.serve.port)
         if holder and holder.pid not in ours and not (holder.pid == 0 and _someone_of_ours(holder.port, observed)):
             errors.append(_held_by_others(wanted, holder.pid, holder.command, holder.user))
     return errors
 
 
-def _held_by_ours(wanted: Deployment, staying: Iterable[Instance]) -> list[PlanError]:
+def _held_by_ours(wanted: Deployment, staying: Iterable[Instance], observed: Observed) -> list[PlanError]:
     errors = []
     for other in staying:
-        if other.spec is None or other.name == wanted.name:
+        held = sorted(_holds(other, observed) & wanted.claims)
+        if not held or other.name == wanted.name:
             continue
-        held = Deployment(other.name, "", other.spec).claims & wanted.claims
-        if held:
-            do = f"add `--replace {other.name}` to stop it in the same plan, or give {wanted.name} another"
-            why = f"{' and '.join(sorted(held))} is held by {other.name}, which runs"
-            errors.append(PlanError(f"start {wanted.name}", why, do, at=wanted.source.at("serve", "port")))
+        do = f"add `--replace {other.name}` to stop it in the same plan, or give {wanted.name} another {_noun(held)}"
+        why = f"{' and '.join(held)} {'are' if held[1:] else 'is'} held by {other.name}, which runs"
+        if other.owned:
+            do = "end that one there first"
+            why += f" in the foreground under `orch run` (pid {other.marker.owner.partition(':')[0]})"
+        at = wanted.source.at("serve", "port") if held[-1].startswith("port") else wanted.source.at("gpus")
+        errors.append(PlanError(f"start {wanted.name}", why, do, at=at))
     return errors
+
+
+def _holds(instance: Instance, observed: Observed) -> frozenset[str]:
+    """What an instance keeps others from having: what its spec claims, and where it is seen listening."""
+    pids = {process.pid for process in instance.processes}
+    listens = {f"port {port}" for port, one in observed.holders.items() if one.pid in pids}
+    return (Deployment(instance.name, "", instance.spec).claims if instance.spec else frozenset()) | listens
+
+
+def _noun(claims: Iterable[str]) -> str:
+    return " and ".join(dict.fromkeys(claim.partition(" ")[0] for claim in claims))
 
 
 def _held_by_others(wanted: Deployment, pid: int, command: str, user: str) -> PlanError:
@@ -262,7 +308,7 @@ class _Builder:
         return Plan(
             _numbered(self.steps),
             tuple(one.held for one in self.verdicts if one.held),
-            tuple(one.deployment.name for one in self.verdicts if one.drift is None and one.held is None),
+            tuple(one.deployment.name for one in self.verdicts if not (one.drift or one.held or one.stop or one.clear)),
             {one.deployment.name: self._cost(one.deployment.name) for one in starting if one.stop},
         )
 
@@ -282,7 +328,7 @@ class _Builder:
         for one in verdict.clear:
             self._add("clear", name, Clear(one), Drift(Reason.DIED, detail=one.why))
         for one in verdict.stop:
-            self._stop(name, one, verdict.drift)
+            self._stop(name, one, verdict.drift if verdict.start else Drift(Reason.REPLACED, detail="by a newer start"))
         if verdict.start:
             for one, reason in self._in_the_way(wanted, first=first):
                 self._stop(name, one, Drift(reason))
@@ -301,7 +347,7 @@ class _Builder:
             reason = self.leaving.get(one.name) or moving.get(one.marker.attempt)
             if not one.leader or reason is None:
                 continue
-            clash = one.spec is not None and bool(Deployment(one.name, "", one.spec).claims & wanted.claims)
+            clash = _holds(one, self.observed) & wanted.claims
             if clash or (first and reason is Reason.REPLACED):
                 found.append((one, reason))
         return found
@@ -325,7 +371,8 @@ class _Builder:
             self._add("stop", name, Stop(one, _drain(one)), drift)
 
     def _add(self, verb: str, name: str, change: Change, drift: Drift | None) -> None:
-        self.steps.append(_step(verb, name, change, drift or Drift(Reason.REQUESTED)))
+        assert drift is not None
+        self.steps.append(_step(verb, name, change, drift))
 
     def _cost(self, name: str) -> float | None:
         record = self.observed.records.get(name)

@@ -39,11 +39,12 @@ def plan_text(plan: Plan, project: str) -> str:
     for name in plan.unchanged:
         lines.append(f"  = {name}: as it should be")
     for held in plan.held:
-        lines.append(f"  ! {held.name}: left as it is: {held.why}; {held.do}")
-    for name in dict.fromkeys(step.name for step in plan.steps):
-        lines += _rollout([step for step in plan.steps if step.name == name])
+        lines.append(f"  ! {held.name}: left as it is, because {held.why}; {held.do}")
+    for name in sorted({_subject(step) for step in plan.steps}):
+        lines += _summary(name, [step for step in plan.steps if _subject(step) == name])
     if plan.empty:
-        return "\n".join([f"Nothing to change in {project}.", *lines])
+        title = f"Nothing can be changed in {project}." if plan.held else f"Nothing to change in {project}."
+        return "\n".join([title, *lines])
     prepare = [step for step in plan.steps if step.prepares]
     switch = [step for step in plan.steps if not step.prepares]
     text = [f"Plan for {project}:", *lines, ""]
@@ -53,18 +54,27 @@ def plan_text(plan: Plan, project: str) -> str:
     return "\n".join([*text, *_downtime(plan)])
 
 
-def _rollout(steps: Sequence[Step]) -> list[str]:
+def _subject(step: Step) -> str:
+    """The deployment a step is done to, which may stand in the way of the one whose rollout it belongs to."""
+    return step.change.instance.name if isinstance(step.change, Stop | Clear) else step.name
+
+
+def _summary(name: str, steps: Sequence[Step]) -> list[str]:
     own = next((step for step in steps if not isinstance(step.change, Clear)), steps[0])
-    sign = {Start: "+", Stop: "-", Clear: "-", Forget: "-", Pause: "-"}
     kinds = {type(step.change) for step in steps}
-    mark = "~" if Start in kinds and Stop in kinds else "+" if Start in kinds else sign.get(type(own.change), "~")
-    head = f"  {mark} {own.name}: {_cause(own.drift)}"
-    return [head, *(f"      {_field(one)}" for one in own.drift.diffs)]
+    mark = "~"
+    if Start in kinds and Stop not in kinds:
+        mark = "+"
+    elif kinds <= {Stop, Clear, Pause, Forget}:
+        mark = "-"
+    return [f"  {mark} {name}: {_cause(own.drift)}", *(f"      {_field(one)}" for one in own.drift.diffs)]
 
 
 def _cause(drift: Drift) -> str:
     if drift.reason is Reason.CHANGED and drift.diffs:
         return f"{_count(len(drift.diffs), 'field differs', 'fields differ')}, which needs a restart"
+    if drift.reason is Reason.POLICY and drift.detail:
+        return drift.detail
     return f"{drift.reason.value}: {drift.detail}" if drift.detail else drift.reason.value
 
 
@@ -96,7 +106,8 @@ def describe(change: Change) -> tuple[str, str]:
         case Preflight(wanted):
             return f"check {wanted.name}", "model, runtime, flags by the engine's own parser, log folder"
         case Stop(instance, drain):
-            return f"stop {instance.name}", f"{_who(instance)}, draining up to {format_duration(drain)}"
+            how = f"finishing its requests for up to {format_duration(drain)}" if drain else "at once"
+            return f"stop {instance.name}", f"{_who(instance)}, {how}"
         case Clear(instance):
             return f"clear {instance.name}", f"left-over processes {_pids(instance)}"
         case Start(wanted):

@@ -95,7 +95,8 @@ def _notes(phase: str, instance: Instance | None, record: Record | None, mine: l
     if left:
         pids = ", ".join(f"{one.pid} ({one.command})" for one in left)
         notes.append(f"left over: {pids}; `orch apply` clears them")
-    if record and record.rejected:
+    if record and record.rejected and instance and instance.leader:
         last = record.rejected[-1]
-        notes.append(f"spec {last.digest} failed and is not tried again until it changes: {last.why} (log {last.log})")
+        log = f" (log {last.log})" if last.log else ""
+        notes.append(f"spec {last.digest} failed: {last.why}{log}; it is not tried again while this one runs")
     return tuple(notes)

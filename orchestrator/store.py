@@ -15,7 +15,6 @@ import hashlib
 import hmac
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -51,7 +50,7 @@ class StateReader:
 
     def fingerprint(self, value: str) -> str:
         """Without a key yet nothing was ever hashed: any key that is not kept will do."""
-        key = self._key() or secrets.token_bytes(32)
+        key = self._key() or os.urandom(32)
         name = hashlib.sha256(key).hexdigest()[:6]
         return f"{name}:{hmac.new(key, value.encode(), hashlib.sha256).hexdigest()[:16]}"
 
@@ -77,7 +76,7 @@ class State(StateReader):
     def fingerprint(self, value: str) -> str:
         if self._key() is None:
             with _refusals(self.top):
-                write_text(self.top / "key", secrets.token_hex(32))
+                write_text(self.top / "key", os.urandom(32).hex())
         return super().fingerprint(value)
 
     def save(self, record: Record) -> None:
@@ -108,7 +107,7 @@ class State(StateReader):
             logs.mkdir(mode=0o700, parents=True, exist_ok=True)
             kept = sorted(logs.glob("*.log"))
             last = max((int(path.name.partition("-")[0]) for path in kept if path.name[:1].isdigit()), default=0)
-            attempt = f"{last + 1:05d}-{secrets.token_hex(4)}"
+            attempt = f"{last + 1:05d}-{os.urandom(4).hex()}"
             log = logs / f"{attempt}.log"
             log.touch(mode=0o600)
             _point(self.folder / name / "latest.log", log)

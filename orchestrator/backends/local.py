@@ -46,9 +46,8 @@ class LocalReader:
 
 class Local(LocalReader):
     def __init__(self) -> None:
-        self._started: dict[
-            int, subprocess.Popen[bytes]
-        ] = {}  # our own children: only of these an exit status is to be had
+        # Our own children: only of these an exit status is to be had.
+        self._started: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, marker: Marker, launch: Launch, secrets: Mapping[str, str], log: Path) -> Instance:
         """Raises HostError when the program cannot be executed."""

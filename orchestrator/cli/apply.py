@@ -21,7 +21,10 @@ def apply(
     state_dir: options.StateDir = None,
     output: options.OutputOption = options.Output.TEXT,
 ) -> int:
-    """Make it so: show the plan, ask, build, check, then stop and start; ends with an address that answers."""
+    """Make it so.
+
+    Shows the plan and asks; builds and checks everything; only then stops and starts. Ends with an address that
+    answers. What does not come up is replaced by what served before."""
     from orchestrator.cli import changes
     from orchestrator.cli.context import context
     from orchestrator.cli.events import Console

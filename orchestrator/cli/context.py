@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -64,7 +64,8 @@ class Context:
         from orchestrator.errors import raise_all
         from orchestrator.load import clashes
 
-        named = list(paths) or [one.name for one in eyes.state.records().values() if one.intent is Intent.RUNNING]
+        running = (one for one in eyes.state.records().values() if one.intent is Intent.RUNNING)
+        named = list(paths) or [_profile_of(one) for one in running]
         profiles, environments = self.load(named, given)
         raise_all(clashes(profiles))
         return tuple(self.resolve(one, environments[one.environment], eyes, given) for one in profiles)
@@ -72,7 +73,8 @@ class Context:
     def resolve(self, profile: Profile, environment: Environment, eyes: Eyes, given: Sequence[str] = ()) -> Deployment:
         values = {name: eyes.host.secret(name, ref) for name, ref in sorted(environment.secrets.items())}
         hashes = {name: eyes.state.fingerprint(value) for name, value in values.items()}
-        return resolve(profile, environment, hashes, tuple(given))
+        made = resolve(profile, environment, hashes, tuple(given))
+        return replace(made, file=str(Path(profile.source.file).absolute()))
 
     # ------------------------------------------------------------------------------------------------------ deployed
 
@@ -105,7 +107,7 @@ class Context:
 
 
 def context(root: str | None, state_dir: str | None, paths: Sequence[str] = ()) -> Context:
-    from orchestrator.find import project_root
+    from orchestrator.project import project_root
 
     return Context(project_root(paths, root, str(Path.cwd())), _state_dir(state_dir))
 
@@ -114,6 +116,12 @@ def known_names() -> list[str]:
     here = context(None, None)
     profiles = {path.stem for path in (here.root / "profiles").glob("*.yaml")}
     return sorted(profiles | set(here.eyes.state.records()))
+
+
+def _profile_of(record: Record) -> str:
+    """Its profile's file, wherever that is; its name when nothing is known of it."""
+    file = record.revision.deployment.file if record.revision else ""
+    return file or record.name
 
 
 def _serves(deployment: Deployment, model: str) -> bool:

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 
 def stop(names: options.Names = None, root: options.Root = None, state_dir: options.StateDir = None) -> int:
-    """Stop on purpose: requests in flight are finished, and it stays stopped until `start` or `apply`."""
+    """Stop on purpose.
+
+    Requests in flight are finished; it stays stopped until `start` or `apply`."""
     return _take_down(names or [], root, state_dir, forget=False, ask=False)
 
 
@@ -22,7 +24,9 @@ def delete(
     root: options.Root = None,
     state_dir: options.StateDir = None,
 ) -> int:
-    """Stop, and forget the deployment: its record, its history and its logs."""
+    """Stop and forget.
+
+    Removes the deployment's record, its history and its logs; the profile's file stays."""
     if not names and not everything:
         from orchestrator.errors import UsageProblem
 
@@ -48,7 +52,9 @@ def restart(
     root: options.Root = None,
     state_dir: options.StateDir = None,
 ) -> int:
-    """Stop and start the current revision, though nothing differs."""
+    """Stop and start again.
+
+    The current revision, though nothing differs."""
     return _bring_up(names or [], root, state_dir, timeout=timeout, follow=follow, again=True)
 
 

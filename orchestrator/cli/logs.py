@@ -14,14 +14,14 @@ LOOK_EVERY = 0.2  # seconds
 
 def logs(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A deployment.", autocompletion=options.complete_name)
+        str | None, typer.Argument(metavar="NAME", help="A deployment.", autocompletion=options.complete_name)
     ] = None,
     following: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
     previous: Annotated[bool, typer.Option("--previous", "-p", help="Of the start before the last.")] = False,
     root: options.Root = None,
     state_dir: options.StateDir = None,
 ) -> int:
-    """Print the engine's log of the last start."""
+    """Print the engine's log."""
     from orchestrator.cli.context import context
 
     here = context(root, state_dir)

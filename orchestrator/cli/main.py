@@ -16,7 +16,7 @@ from orchestrator.errors import OrchError, StartFailed
 app = typer.Typer(
     name="orch",
     help="Declarative deployment of vLLM: one YAML file serves a model.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -31,9 +31,12 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(64)
 
 
 app.command("validate")(validate.validate)

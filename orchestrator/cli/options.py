@@ -26,7 +26,7 @@ OutputOption = Annotated[Output, typer.Option("--output", "-o", help="For a pers
 Paths = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[PATH]...",
+        metavar="PATH",
         help="Profiles: files, folders, names, or the model they serve.",
         autocompletion=complete_name,
         show_default=False,
@@ -34,7 +34,7 @@ Paths = Annotated[
 ]
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME]...", help="Deployments.", autocompletion=complete_name, show_default=False),
+    typer.Argument(metavar="NAME", help="Deployments.", autocompletion=complete_name, show_default=False),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Set = Annotated[

@@ -27,7 +27,7 @@ def plan(
     state_dir: options.StateDir = None,
     output: options.OutputOption = options.Output.TEXT,
 ) -> int:
-    """Show what `apply` would do. Changes nothing."""
+    """Show what `apply` would do."""
     from orchestrator.cli import changes
     from orchestrator.cli.context import context
     from orchestrator.controller import look

@@ -13,7 +13,9 @@ def run(
     root: options.Root = None,
     state_dir: options.StateDir = None,
 ) -> int:
-    """Stay in the foreground as the engine's parent; hand signals on, and exit with its own status."""
+    """Run in the foreground.
+
+    As the engine's parent: hands signals on, and exits with the engine's own status."""
     from orchestrator import foreground
     from orchestrator.cli.context import context
     from orchestrator.cli.events import Console

@@ -12,7 +12,7 @@ class FileKind(StrEnum):
 
 
 def schema(kind: Annotated[FileKind, typer.Argument(help="Of which file.")]) -> int:
-    """Print the JSON Schema of profiles or environments."""
+    """Print a file's JSON Schema."""
     from orchestrator.load import schema_text
 
     typer.echo(schema_text(kind.value), nl=False)

@@ -25,7 +25,7 @@ def status(
     state_dir: options.StateDir = None,
     output: options.OutputOption = options.Output.TEXT,
 ) -> int:
-    """Show phase, endpoint, uptime, drift, log, and why something failed."""
+    """Show what runs, and why something does not."""
     from orchestrator.cli.context import context
 
     here = context(root, state_dir)
@@ -69,15 +69,15 @@ def _wanted(here: "Context", record: "Record") -> "Deployment | str | None":
     if record.revision is None:
         return None
     known = record.revision.deployment
-    profile = here.root / "profiles" / f"{record.name}.yaml"
+    profile = Path(known.file or here.root / "profiles" / f"{record.name}.yaml")
     environment = here.root / "environments" / f"{known.environment}.yaml"
     try:
         texts = (profile.read_text(encoding="utf-8"), environment.read_text(encoding="utf-8"))
         if texts == (known.profile_text, known.environment_text):
             return known
-        return here.desired([record.name], here.eyes, known.given)[0]
+        return here.desired([str(profile)], here.eyes, known.given)[0]
     except OSError:
-        return None if not Path(profile).exists() else "environment gone"
+        return None if not profile.exists() else "environment gone"
     except OrchError:
         return "files do not load; see `orch validate`"
 

@@ -7,6 +7,9 @@ import typer
 from orchestrator.cli import options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
     from orchestrator.errors import OrchError
 
 
@@ -17,27 +20,63 @@ def validate(
     root: options.Root = None,
     output: options.OutputOption = options.Output.TEXT,
 ) -> int:
-    """Check profiles and their environments; every mistake is named with file, line and column."""
-    import os
+    """Check the files, and nothing but the files.
+
+    Every mistake is named with file, line and column. Needs no GPU, no network and no state."""
+    from functools import partial
     from pathlib import Path
 
-    from orchestrator.errors import OrchError, Problems
-    from orchestrator.find import project_root
-    from orchestrator.load import clashes, load_set
+    from orchestrator.project import project_root
 
     base = project_root(paths or (), root, str(Path.cwd()))
+    chosen = paths or [str(base / "profiles")]
+    profiles = [path for path in chosen if not _is_environment(path)]
     errors: list[OrchError] = []
     checked: list[str] = []
+    for path in chosen:
+        if _is_environment(path):
+            _gather(partial(_environment, path), checked, errors)
+    if profiles:
+        _gather(partial(_profiles, profiles, base, given or (), together), checked, errors)
+    _print(errors, list(dict.fromkeys(checked)), output)
+    return 1 if errors else 0
+
+
+def _is_environment(path: str) -> bool:
+    """A file of a folder called environments; anything else is taken for a profile."""
+    from pathlib import Path
+
+    return Path(path).is_file() and Path(path).absolute().parent.name == "environments"
+
+
+def _environment(path: str) -> list[str]:
+    import os
+
+    from orchestrator.load import load_environment
+
+    return [load_environment(path, os.environ).source.file]
+
+
+def _profiles(paths: "Sequence[str]", base: "Path", given: "Sequence[str]", together: bool) -> list[str]:
+    import os
+
+    from orchestrator.errors import raise_all
+    from orchestrator.load import clashes, load_set
+
+    profiles, environments = load_set(paths, base, os.environ, given)
+    raise_all(clashes(profiles) if together else ())
+    return [one.source.file for one in profiles] + [one.source.file for one in environments.values()]
+
+
+def _gather(check: "Callable[[], list[str]]", checked: list[str], errors: "list[OrchError]") -> None:
+    from orchestrator.errors import OrchError, Problems
+
     try:
-        profiles, environments = load_set(paths or [str(base / "profiles")], base, os.environ, given or ())
-        checked = [one.source.file for one in profiles] + [one.source.file for one in environments.values()]
-        errors += clashes(profiles) if together else []
+        checked += check()
     except Problems as problems:
         errors += problems.errors
     except OrchError as error:
         errors.append(error)
-    _print(errors, checked, output)
-    return 1 if errors else 0
 
 
 def _print(errors: "list[OrchError]", checked: list[str], output: options.Output) -> None:

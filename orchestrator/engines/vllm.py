@@ -21,8 +21,7 @@ def flags(spec: Spec, style: str) -> tuple[str, ...]:
     given += ["--host", serve.host, "--port", str(serve.port)]
     given += _flag("revision", spec.model.revision)
     given += _flag("quantization", spec.model.quantization)
-    tensor_parallel = 1 if serve.tensor_parallel_size == "auto" else serve.tensor_parallel_size
-    given += _flag("tensor_parallel_size", tensor_parallel if tensor_parallel > 1 else None)
+    given += _flag("tensor_parallel_size", serve.tensor_parallel_size if serve.tensor_parallel_size != 1 else None)
     given += _flag("pipeline_parallel_size", serve.pipeline_parallel_size if serve.pipeline_parallel_size > 1 else None)
     given += _flag("max_model_len", serve.max_model_len)
     given += _flag("gpu_memory_utilization", serve.gpu_memory_utilization)
@@ -35,7 +34,7 @@ def flags(spec: Spec, style: str) -> tuple[str, ...]:
 
 def endpoint(spec: Spec) -> Endpoint:
     host = _WILDCARDS.get(spec.serve.host, spec.serve.host)
-    return Endpoint(host, spec.serve.port, tls="ssl_certfile" in spec.serve.args)
+    return Endpoint(host, spec.serve.port, tls=spec.serve.args.get("ssl_certfile") is not None)
 
 
 def _flag(name: str, value: Json) -> list[str]:
@@ -58,7 +57,7 @@ def _flag(name: str, value: Json) -> list[str]:
 
 
 def _word(value: Json) -> str:
-    return _json(value) if isinstance(value, Mapping | bool) else str(value)
+    return str(value) if isinstance(value, str | float) else _json(value)
 
 
 def _json(value: Json) -> str:

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import InputError, OrchError
-from orchestrator.load import clashes, load_environment, load_profile, load_set, project_root, schema_text
+from orchestrator.load import clashes, load_environment, load_profile, load_set, schema_text
 from orchestrator.model import Environment, Profile, RuntimeSpec, SecretRef
+from orchestrator.project import project_root
 
 PROJECT = Path(__file__).parents[2]
 PROFILE = "name: a\nenvironment: cpu\nmodel: {repo: Qwen/Qwen3-4B}\n"
@@ -653,7 +654,7 @@ def test_every_shipped_file_loads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("kind", ["profile", "environment"])
 def test_the_schemas_describe_every_key_and_their_examples_are_valid(kind: Any) -> None:
-    from jsonschema import Draft202012Validator  # noqa: PLC0415 (as in the code that is tested)
+    from jsonschema import Draft202012Validator
 
     schema = json.loads(schema_text(kind))
     Draft202012Validator.check_schema(schema)
