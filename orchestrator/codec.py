@@ -43,6 +43,14 @@ def from_json(kind: type[T], data: Json) -> T:
     return made
 
 
+def from_file(kind: type[T], data: Json) -> T | None:
+    """``from_json`` for what was read from a file: None for anything that is not of this shape."""
+    try:
+        return from_json(kind, data)
+    except (TypeError, KeyError, ValueError):
+        return None
+
+
 def canonical(value: Any) -> str:
     return json.dumps(to_json(value), sort_keys=True, separators=(",", ":"))
 

@@ -41,7 +41,7 @@ from orchestrator.ports import World
 from orchestrator.render import describe
 from orchestrator.units import format_duration
 
-PROBE_EVERY = 0.5  # seconds
+PROBE_EVERY = 0.2  # seconds
 TAIL_LINES = 20
 
 
@@ -102,7 +102,7 @@ class _Walk:
                 self._act(step)
 
     def after(self, step: Step) -> str:
-        if not self.committed:
+        if not self.committed and not isinstance(step.change, AwaitReady):
             return "what is done stays; the same command goes on from here"
         return f"{step.name} goes on starting; see `orch status` or `orch logs {step.name} -f`"
 

@@ -67,20 +67,25 @@ class _Engine:
 
     def wait(self) -> int:
         """Reaps every child until the engine itself is gone; what it left behind is ended and reaped too."""
-        status = 0
-        while True:
-            pid, ended = os.waitpid(-1, 0)
-            if pid == self.pid:
-                self.pid = 0  # from now on the number may be somebody else's
-                status = os.waitstatus_to_exitcode(ended)
-                break
+        while (pid := self._first_gone()) != self.pid:
+            os.waitpid(pid, 0)
+        # Not reaped before its left-overs are gone: as long as it is a zombie, its session is proven ours.
         self.world.target.stop(self.instance, 0)
+        self.pid, ended = 0, os.waitpid(pid, 0)[1]
+        status = os.waitstatus_to_exitcode(ended)
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         for number, handler in self.before.items():
             signal.signal(number, handler)
         return 128 - status if status < 0 else status
+
+    @staticmethod
+    def _first_gone() -> int:
+        """The pid of a child that ended, still to be reaped."""
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        assert found is not None
+        return found.si_pid
 
     def _hand_on(self, number: int, _frame: object) -> None:
         """What comes before the engine is there waits for it. A second Ctrl-C is not asked politely."""

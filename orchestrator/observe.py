@@ -6,15 +6,16 @@ from dataclasses import replace
 
 from orchestrator.engines import vllm
 from orchestrator.errors import HostError
-from orchestrator.model import Attempt, Deployment, Instance, Observed, Phase, Record
+from orchestrator.model import Attempt, Deployment, Instance, Marker, Observed, Phase, Record
 from orchestrator.ports import Answer, Eyes
 
 
 def observe(eyes: Eyes, desired: Sequence[Deployment] = ()) -> Observed:
     """``desired`` says whose ports and runtimes are looked at."""
     records = eyes.state.records()
-    attempts = {one.attempt.id: one.attempt for one in records.values() if one.attempt}
-    seen = eyes.target.list(eyes.state.project, attempts)
+    project = eyes.state.project
+    attempts = {Marker(project, one.name, one.attempt.id): one.attempt for one in records.values() if one.attempt}
+    seen = eyes.target.list(project, attempts)
     instances = _judged(eyes, seen, records)
     ports = {one.spec.serve.port for one in desired}
     states = {one.spec.runtime: eyes.runtimes.state(one.spec.runtime) for one in desired}

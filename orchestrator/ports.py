@@ -74,8 +74,8 @@ class State(StateReader, Protocol):
 
 
 class TargetReader(Protocol):
-    def list(self, project: str, attempts: Mapping[str, Attempt]) -> tuple[Instance, ...]:
-        """Everything of this project that lives, oldest first; ``attempts`` by attempt id, as recorded."""
+    def list(self, project: str, attempts: Mapping[Marker, Attempt]) -> tuple[Instance, ...]:
+        """Everything of this project that lives, oldest first; ``attempts`` as recorded, by the marker each has."""
         ...
 
 

@@ -23,7 +23,7 @@ class HttpProber:
             status, body = _get(endpoint, "/v1/models", token)
         except (OSError, http.client.HTTPException) as error:
             return Answer(False, _reason(error))
-        if status == 401 and token is None:
+        if status == 401:  # it was started with another key than the one at hand, which says nothing of its health
             return Answer(True, "its API key is not known here, so its models could not be listed")
         if status != 200:
             return Answer(False, f"/v1/models answers {status}")

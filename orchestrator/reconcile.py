@@ -30,6 +30,9 @@ from orchestrator.plan import (
     Stop,
 )
 
+UNKNOWN_DRAIN = 30.0
+"""Seconds for one whose spec cannot be read: a profile's own default."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -125,9 +128,7 @@ def _judge_live(wanted: Deployment, current: Instance, record: Record | None, op
         rejected = record and next((one for one in record.rejected if one.digest == digest(wanted.spec)), None)
         if rejected and not options.unpin:
             do = "change the profile, or try again with `orch apply --unpin`"
-            return _Verdict(
-                wanted, held=Held(wanted.name, f"what is wanted failed before: {rejected.why}", do, failed=True)
-            )
+            return _Verdict(wanted, held=Held(wanted.name, f"it failed before: {rejected.why}", do, failed=True))
         return _Verdict(wanted, drift, start=True)
     if current.phase is Phase.STARTING:
         return _Verdict(wanted, Drift(Reason.STARTING), await_only=True)
@@ -196,7 +197,7 @@ def _foreground(owned: Instance) -> Held:
 
 
 def _drain(instance: Instance) -> float:
-    return instance.spec.drain if instance.spec else 0.0
+    return instance.spec.drain if instance.spec else UNKNOWN_DRAIN
 
 
 # ------------------------------------------------------------------------------------------------ several, and others
@@ -276,9 +277,11 @@ def _noun(claims: Iterable[str]) -> str:
 
 
 def _held_by_others(wanted: Deployment, pid: int, command: str, user: str) -> PlanError:
-    who = f"pid {pid} ({command}, user {user})" if pid else "a process that this user may not see"
-    why = f"port {wanted.spec.serve.port} is in use by {who}, which orch did not start"
-    at = wanted.source.at("serve", "port")
+    port, at = wanted.spec.serve.port, wanted.source.at("serve", "port")
+    if not pid:
+        why = f"port {port} is in use by a process that this user may not see"
+        return PlanError(f"start {wanted.name}", why, "change the port, or have its owner end it", at)
+    why = f"port {port} is in use by pid {pid} ({command}, user {user}), which orch did not start"
     return PlanError(f"start {wanted.name}", why, "end it yourself, or change the port", at)
 
 
@@ -328,7 +331,11 @@ class _Builder:
         for one in verdict.clear:
             self._add("clear", name, Clear(one), Drift(Reason.DIED, detail=one.why))
         for one in verdict.stop:
-            self._stop(name, one, verdict.drift if verdict.start else Drift(Reason.REPLACED, detail="by a newer start"))
+            self._stop(
+                name,
+                one,
+                verdict.drift if verdict.start else Drift(Reason.REPLACED, detail="there is a newer start of it"),
+            )
         if verdict.start:
             for one, reason in self._in_the_way(wanted, first=first):
                 self._stop(name, one, Drift(reason))
@@ -361,7 +368,7 @@ class _Builder:
             self._add("clear", name, Clear(one), drift)
         if reason is Reason.PRUNED:
             self._add("forget", name, Forget(name), drift)
-        elif (record := self.observed.records.get(name)) and record.intent is not Intent.STOPPED:
+        elif (record := self.observed.records.get(name)) is None or record.intent is not Intent.STOPPED:
             by = ", ".join(one.deployment.name for one in self.verdicts)
             self._add("pause", name, Pause(name, f"replaced by {by}"), drift)
 

@@ -39,7 +39,7 @@ def plan_text(plan: Plan, project: str) -> str:
     for name in plan.unchanged:
         lines.append(f"  = {name}: as it should be")
     for held in plan.held:
-        lines.append(f"  ! {held.name}: left as it is, because {held.why}; {held.do}")
+        lines.append(f"  ! {held.name}: left as it is: {held.why}; {held.do}")
     for name in sorted({_subject(step) for step in plan.steps}):
         lines += _summary(name, [step for step in plan.steps if _subject(step) == name])
     if plan.empty:
@@ -81,15 +81,16 @@ def _cause(drift: Drift) -> str:
 def _field(one: FieldDiff) -> str:
     if one.field.startswith("secrets."):
         return f"{one.field}: {_secret_change(one)}"
-    return f"{one.field}: {_value(one.before)} -> {_value(one.after)}"
+    absent = "(unset)" if one.field.startswith(("env.", "runtime.")) else "(default)"
+    return f"{one.field}: {_value(one.before, absent)} -> {_value(one.after, absent)}"
 
 
 def _secret_change(one: FieldDiff) -> str:
     return "added" if one.before is None else "removed" if one.after is None else "another value"
 
 
-def _value(value: Json) -> str:
-    return "(unset)" if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
+def _value(value: Json, absent: str) -> str:
+    return absent if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def _steps(steps: Sequence[Step], first: int) -> list[str]:
@@ -106,7 +107,7 @@ def describe(change: Change) -> tuple[str, str]:
         case Preflight(wanted):
             return f"check {wanted.name}", "model, runtime, flags by the engine's own parser, log folder"
         case Stop(instance, drain):
-            how = f"finishing its requests for up to {format_duration(drain)}" if drain else "at once"
+            how = f"draining up to {format_duration(drain)}" if drain else "at once"
             return f"stop {instance.name}", f"{_who(instance)}, {how}"
         case Clear(instance):
             return f"clear {instance.name}", f"left-over processes {_pids(instance)}"
@@ -179,19 +180,29 @@ def status_text(rows: Sequence[Row], now: float) -> str:
         return "Nothing is deployed in this project; begin with `orch apply profiles/NAME.yaml`."
     table = [("NAME", "PHASE", "MODEL", "ENDPOINT", "UP", "DRIFT")]
     table += [
-        (row.name, row.phase, row.model, row.endpoint or "-", _uptime(row, now), row.drift or "none") for row in rows
+        (row.name, row.phase, row.model or "-", row.endpoint or "-", _uptime(row, now), _drift(row)) for row in rows
     ]
     lines = columns(table)
     for row in rows:
         lines += [f"  {row.name}: {note}" for note in row.notes]
+        if row.supervised_by:
+            lines.append(f"  {row.name}: supervised by {row.supervised_by}")
         if row.log:
             lines.append(f"  {row.name}: log {row.log}")
     return "\n".join(lines)
 
 
+def _alive(row: Row) -> bool:
+    return row.phase in {Phase.STARTING, Phase.READY, Phase.UNHEALTHY}
+
+
 def _uptime(row: Row, now: float) -> str:
-    alive = row.phase in {Phase.STARTING, Phase.READY, Phase.UNHEALTHY}
-    return format_duration(max(0, round(now - row.since))) if alive and row.since else "-"
+    return format_duration(max(0, round(now - row.since))) if _alive(row) and row.since else "-"
+
+
+def _drift(row: Row) -> str:
+    """What does not run cannot differ."""
+    return row.drift or ("none" if _alive(row) else "-")
 
 
 def columns(table: Sequence[Sequence[str]]) -> list[str]:

@@ -48,6 +48,7 @@ def _row(name: str, observed: Observed, wanted: Deployment | str | None) -> Row:
     record = observed.records.get(name)
     revision = record.revision if record else None
     spec = (instance.spec if instance else None) or (revision.deployment.spec if revision else None)
+    spec = spec or (record.attempt.spec if record and record.attempt else None)
     phase = _phase(instance, record)
     alive = instance is not None and instance.leader is not None
     return Row(
@@ -79,8 +80,10 @@ def _phase(instance: Instance | None, record: Record | None) -> str:
 def _drift(instance: Instance | None, wanted: Deployment | str | None) -> str:
     if isinstance(wanted, str):
         return wanted
-    if wanted is None or instance is None or instance.leader is None or instance.spec is None:
+    if wanted is None or instance is None or instance.leader is None:
         return ""
+    if instance.spec is None:
+        return "unknown: what it was started with cannot be read"
     return ", ".join(one.field for one in diff(instance.spec, wanted.spec))
 
 

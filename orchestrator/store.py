@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from orchestrator.codec import from_json, to_json
+from orchestrator.codec import from_file, to_json
 from orchestrator.errors import HostError
 from orchestrator.files import read_json, write_json, write_text
 from orchestrator.model import Record, Revision
@@ -119,7 +119,6 @@ class State(StateReader):
         """Raises HostError unless a log and a record could be written now."""
         folder = self.folder / name
         with _refusals(folder):
-            self._set_aside_damaged(name)
             write_text(folder / "logs" / ".probe", "x" * 4096)
             (folder / "logs" / ".probe").unlink()
 
@@ -131,24 +130,25 @@ class State(StateReader):
                 folder = self.folder / name
                 with _refusals(folder):
                     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    stream = held.enter_context((folder / "lock").open("a+"))
-                _lock(stream.fileno(), name, events)
+                    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+                    held.callback(os.close, handle)
+                _lock(handle, name, events)
+                with _refusals(folder):
+                    self._set_aside_damaged(name, events)
             yield
 
-    def _set_aside_damaged(self, name: str) -> None:
+    def _set_aside_damaged(self, name: str, events: Events) -> None:
         file = self.folder / name / "record.json"
         if file.exists() and _read_record(file) is None:
-            file.replace(file.with_suffix(".damaged"))
+            aside = file.replace(file.with_suffix(".damaged"))
+            events.say(f"warning: the record of {name} cannot be read; it is set aside as {aside}")
 
 
 def _read_record(path: Path) -> Record | None:
     document = read_json(path)
     if document is None or document.get("schema") != SCHEMA:
         return None
-    try:
-        return from_json(Record, document["record"])
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
+    return from_file(Record, document.get("record"))
 
 
 def _lock(handle: int, name: str, events: Events) -> None:

@@ -38,14 +38,16 @@ class LocalReader:
     def boot(self) -> str:
         return proc.boot_id()
 
-    def list(self, project: str, attempts: Mapping[str, Attempt]) -> tuple[Instance, ...]:
-        leaders = {key: one.pid for key, one in attempts.items() if one.boot == self.boot}
-        found = [_instance(family) for family in families(proc.scan(), project, leaders)]
+    def list(self, project: str, attempts: Mapping[Marker, Attempt]) -> tuple[Instance, ...]:
+        here = {marker: one for marker, one in attempts.items() if one.boot == self.boot}
+        leaders = {marker.attempt: one.pid for marker, one in here.items()}
+        found = [_instance(family) for family in families(_signed(proc.scan(), here), project, leaders)]
         return tuple(sorted(found, key=lambda one: (one.started_at or 0.0, one.marker.attempt)))
 
 
 class Local(LocalReader):
-    def __init__(self) -> None:
+    def __init__(self, leader_grace: float = LEADER_GRACE, child_grace: float = CHILD_GRACE) -> None:
+        self.leader_grace, self.child_grace = leader_grace, child_grace
         # Our own children: only of these an exit status is to be had.
         self._started: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -60,10 +62,15 @@ class Local(LocalReader):
 
     def stop(self, instance: Instance, drain: float) -> None:
         """TERM goes to the leader alone: to the whole group it makes every request in flight fail."""
-        if instance.leader:
-            proc.send(instance.leader, signal.SIGTERM)
-            self._leave([instance.leader], drain + LEADER_GRACE)
-        self._leave(self._members(instance), CHILD_GRACE if instance.leader else 0)
+        told = False
+        if leader := instance.leader:
+            # Looked at anew: once the leader is gone, its session no longer proves whose the children are.
+            children = tuple(one for one in self._members(instance) if one.pid != leader.pid)
+            instance = replace(instance, children=children)
+            told = proc.send(leader, signal.SIGTERM)
+            self._leave([leader], drain + self.leader_grace)
+        # Children of a leader that went by itself are left-overs: nobody told them to end, and waiting helps nobody.
+        self._leave(self._members(instance), self.child_grace if told else 0)
         deadline = time.monotonic() + KILL_GRACE
         while members := self._members(instance):  # again and again: a dying process may still fork
             for process in members:
@@ -89,7 +96,7 @@ class Local(LocalReader):
     def _members(self, instance: Instance) -> Sequence[Process]:
         self._reap()
         recorded = {instance.marker.attempt: instance.leader.pid} if instance.leader else {}
-        found = families(proc.scan(), instance.marker.project, recorded)
+        found = families(_vouched(proc.scan(), instance), instance.marker.project, recorded)
         mine = [one for one in found if one.marker.attempt == instance.marker.attempt]
         return [process for one in mine for process in (*([one.leader] if one.leader else []), *one.children)]
 
@@ -115,6 +122,34 @@ class Local(LocalReader):
     def _reap(self) -> None:
         for child in self._started.values():
             child.poll()
+
+
+def _signed(rows: Iterable[Process], attempts: Mapping[Marker, Attempt]) -> Sequence[Process]:
+    """Signs those whose environment was blanked by what else is proof: they sit in the session of a recorded leader
+    and write its log, which nobody does who merely got a number that was free again."""
+    sessions = {one.pid: (marker, one.log) for marker, one in attempts.items()}
+    signed = []
+    for row in rows:
+        marker, log = sessions.get(row.session, (None, ""))
+        writes = marker is not None and row.marker is None and bool(log) and proc.output(row.pid) == log
+        signed.append(replace(row, marker=marker) if writes else row)
+    return signed
+
+
+def _vouched(rows: Iterable[Process], instance: Instance) -> Sequence[Process]:
+    """Signs what was proven when ``instance`` was looked at: a pid with its start time names a process for good. While
+    one of these, be it a zombie, holds the session that the leader made, no other session can have its number."""
+    listed = list(rows)
+    known = {(one.pid, one.start) for one in instance.processes}
+    proven = {row.pid for row in listed if (row.pid, row.start) in known}
+    session = instance.leader.pid if instance.leader else 0
+    ours = {session} & {row.session for row in listed if row.pid in proven}
+    return [
+        replace(row, marker=instance.marker)
+        if row.marker is None and (row.pid in proven or row.session in ours)
+        else row
+        for row in listed
+    ]
 
 
 def _instance(family: Family) -> Instance:

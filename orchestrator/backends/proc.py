@@ -63,6 +63,14 @@ def environ(pid: int) -> Mapping[str, str]:
     return {name: value for name, _, value in pairs}
 
 
+def output(pid: int) -> str:
+    """The file its standard output goes to; empty when that cannot be told."""
+    try:
+        return str((PROC / str(pid) / "fd/1").readlink())
+    except OSError:
+        return ""
+
+
 def _title(pid: int) -> str:
     """A title that the process gave itself ("VLLM::EngineCore"), or the name of its program."""
     try:
@@ -87,13 +95,14 @@ def open_exact(process: Process) -> int | None:
     return handle
 
 
-def send(process: Process, number: signal.Signals) -> None:
-    """Signals exactly this process, or nobody."""
+def send(process: Process, number: signal.Signals) -> bool:
+    """Signals exactly this process, or nobody; says whether it was there."""
     handle = open_exact(process)
     if handle is None:
-        return
+        return False
     try:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(handle, number)
     finally:
         os.close(handle)
+    return True

@@ -10,7 +10,7 @@ from orchestrator.cli.events import Console
 from orchestrator.cli.options import Output
 from orchestrator.controller import Outcome, Planner, look, turn
 from orchestrator.engines import vllm
-from orchestrator.errors import Declined, OrchError, StartFailed, UsageProblem
+from orchestrator.errors import Declined, Interrupted, OrchError, StartFailed, UsageProblem
 from orchestrator.model import Deployment
 from orchestrator.plan import Plan
 from orchestrator.ports import World
@@ -53,6 +53,8 @@ def carry_out(
 
     try:
         outcome = turn(planner, desired, world, confirm, timeout)
+    except KeyboardInterrupt:  # outside a step: while looking, asking, or waiting for another orch
+        raise Interrupted("go on", "it was interrupted", "see `orch status`") from None
     finally:
         if isinstance(world.events, Console):
             world.events.close()
@@ -60,7 +62,7 @@ def carry_out(
         typer.echo(document(_outcome_json(outcome, here)))
     elif outcome.plan.empty and not quiet:
         typer.echo(plan_text(outcome.plan, here.root.name))
-    return _close(outcome, output)
+    return _close(outcome, output, quiet=quiet)
 
 
 def _ask(output: Output) -> None:
@@ -70,7 +72,9 @@ def _ask(output: Output) -> None:
         raise Declined("go on", "it was declined", "nothing was changed")
 
 
-def _close(outcome: Outcome, output: Output) -> int:
+def _close(outcome: Outcome, output: Output, *, quiet: bool) -> int:
+    for held in outcome.plan.held if quiet else ():
+        typer.echo(f"orch: {held.name} is left as it is: {held.why}; {held.do}", err=True)
     for one in outcome.ready:
         if output is Output.TEXT:
             typer.echo(served_text(one, vllm.endpoint(one.spec).url))

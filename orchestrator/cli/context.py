@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from orchestrator.backends.local import Local, LocalReader
-from orchestrator.errors import InputError
+from orchestrator.errors import HostError, InputError
 from orchestrator.host import LocalHost, SystemClock
 from orchestrator.model import Deployment, Environment, Intent, Profile, Record
 from orchestrator.ports import Events, Eyes, World
@@ -71,8 +71,13 @@ class Context:
         return tuple(self.resolve(one, environments[one.environment], eyes, given) for one in profiles)
 
     def resolve(self, profile: Profile, environment: Environment, eyes: Eyes, given: Sequence[str] = ()) -> Deployment:
-        values = {name: eyes.host.secret(name, ref) for name, ref in sorted(environment.secrets.items())}
-        hashes = {name: eyes.state.fingerprint(value) for name, value in values.items()}
+        hashes = {}
+        for name, ref in sorted(environment.secrets.items()):
+            try:
+                hashes[name] = eyes.state.fingerprint(eyes.host.secret(name, ref))
+            except HostError as error:
+                at = environment.source.at("secrets", name)
+                raise InputError(error.what, error.why, error.do, at) from None
         made = resolve(profile, environment, hashes, tuple(given))
         return replace(made, file=str(Path(profile.source.file).absolute()))
 

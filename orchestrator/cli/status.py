@@ -73,13 +73,29 @@ def _wanted(here: "Context", record: "Record") -> "Deployment | str | None":
     environment = here.root / "environments" / f"{known.environment}.yaml"
     try:
         texts = (profile.read_text(encoding="utf-8"), environment.read_text(encoding="utf-8"))
-        if texts == (known.profile_text, known.environment_text):
-            return known
+        if texts == (known.profile_text, known.environment_text) and not any("${" in text for text in texts):
+            return _with_secrets_of_now(here, known)
         return here.desired([str(profile)], here.eyes, known.given)[0]
     except OSError:
         return None if not profile.exists() else "environment gone"
     except OrchError:
         return "files do not load; see `orch validate`"
+
+
+def _with_secrets_of_now(here: "Context", known: "Deployment") -> "Deployment":
+    """The files name secrets and do not hold them, so the same text may mean another value. One that this process
+    cannot read counts as unchanged."""
+    from dataclasses import replace
+
+    from orchestrator.errors import HostError
+
+    hashes = dict(known.spec.secrets)
+    for name, ref in known.secret_refs.items():
+        try:
+            hashes[name] = here.eyes.state.fingerprint(here.eyes.host.secret(name, ref))
+        except HostError:
+            continue
+    return replace(known, spec=replace(known.spec, secrets=hashes))
 
 
 def _terminal() -> bool:

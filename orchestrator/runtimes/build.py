@@ -16,15 +16,15 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.codec import from_file, to_json
 from orchestrator.errors import OrchError, RuntimeFailure
 from orchestrator.files import read_json, write_json
 from orchestrator.model import RuntimeInfo, RuntimeSpec
 from orchestrator.runtimes import inspect
-from orchestrator.runtimes.records import info_from_json, info_to_json
 
 if TYPE_CHECKING:
     from orchestrator.runtimes.uv import Uv
@@ -43,7 +43,7 @@ class Resolution:
 
 def inputs_digest(spec: RuntimeSpec) -> str:
     """What a resolution was made for: the spec, the machine and the Python. Not what the indexes held that day."""
-    inputs = {"spec": asdict(spec), "machine": _machine(), "python": _python_label(spec)}
+    inputs = {"spec": to_json(spec), "machine": _machine(), "python": _python_label(spec)}
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -67,7 +67,7 @@ def folder(data_dir: Path, key: str) -> Path:
 def completed(data_dir: Path, key: str) -> RuntimeInfo | None:
     """The runtime, when it was built to its end and still stands where it was built. Reads one file."""
     place = folder(data_dir, key)
-    info = info_from_json(read_json(place / MARK))
+    info = from_file(RuntimeInfo, read_json(place / MARK))
     if info is None or info.key != key or Path(info.prefix).resolve() != place.resolve():
         return None
     return info if Path(info.python).exists() else None
@@ -126,7 +126,7 @@ class _Builder:
         except OrchError as error:
             _remove(place)
             raise _with_hint(error, resolution_file(self.data_dir, self.spec)) from error
-        write_json(place / MARK, info_to_json(info))
+        write_json(place / MARK, to_json(info))
         return info
 
     def _fill(self, place: Path, resolution: Resolution) -> RuntimeInfo:

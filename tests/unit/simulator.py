@@ -1,0 +1,76 @@
+"""A world in which every step succeeds: from an observation and a plan's steps to the next observation."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from builders import NOW, running
+
+from orchestrator import history
+from orchestrator.codec import digest
+from orchestrator.model import Attempt, Deployment, Instance, Observed, Phase, Record, Revision
+from orchestrator.plan import Adjust, AwaitReady, Clear, Forget, Pause, Start, Step, Stop
+
+
+def simulate(observed: Observed, steps: Iterable[Step]) -> Observed:
+    for number, step in enumerate(steps):
+        observed = _apply(observed, step, number)
+    return observed
+
+
+def _apply(observed: Observed, step: Step, number: int) -> Observed:
+    match step.change:
+        case Stop(instance) | Clear(instance):
+            left = tuple(one for one in observed.instances if one.marker != instance.marker)
+            assert len(left) < len(observed.instances), f"{step.id} ends what is not there"
+            return replace(observed, instances=left)
+        case Start(wanted):
+            return _start(observed, wanted, number)
+        case AwaitReady(wanted):
+            last = _last(observed, wanted.name)
+            up = tuple(replace(one, phase=Phase.READY) if one is last else one for one in observed.instances)
+            return _ready(replace(observed, instances=up), wanted)
+        case Adjust(wanted):
+            return _ready(observed, wanted)
+        case Pause(name, because):
+            return _with(observed, history.paused(_record(observed, name), because))
+        case Forget(name):
+            return replace(observed, records={key: one for key, one in observed.records.items() if key != name})
+        case _:
+            return observed
+
+
+def _start(observed: Observed, wanted: Deployment, number: int) -> Observed:
+    for one in observed.instances:
+        if one.leader and one.spec:
+            held = Deployment(one.name, "", one.spec).claims & wanted.claims
+            assert not held, f"{wanted.name} starts while {one.name} holds {held}"
+    attempt = f"9{number:04d}-{wanted.name}"
+    fresh = running(wanted, pid=9000 + number, attempt=attempt, phase=Phase.STARTING, started_at=NOW + number)
+    record = history.started(observed.records.get(wanted.name), wanted.name, _attempt(fresh, wanted))
+    return _with(replace(observed, instances=(*observed.instances, fresh)), record)
+
+
+def _ready(observed: Observed, wanted: Deployment) -> Observed:
+    record = _record(observed, wanted.name)
+    if record.attempt is None:
+        record = history.started(record, wanted.name, _attempt(_last(observed, wanted.name), wanted))
+    return _with(observed, history.succeeded(record, Revision(1, digest(wanted.spec), wanted, NOW), NOW))
+
+
+def _attempt(instance: Instance, wanted: Deployment) -> Attempt:
+    assert instance.leader is not None
+    return Attempt(instance.marker.attempt, instance.leader.pid, instance.leader.start, "boot", NOW, wanted.spec)
+
+
+def _last(observed: Observed, name: str) -> Instance:
+    return max(
+        (one for one in observed.instances if one.name == name and one.leader), key=lambda one: one.started_at or 0
+    )
+
+
+def _record(observed: Observed, name: str) -> Record:
+    return observed.records.get(name) or Record(name)
+
+
+def _with(observed: Observed, record: Record) -> Observed:
+    return replace(observed, records={**observed.records, record.name: record})
