@@ -78,6 +78,10 @@ def check_environment(value: Json, stem: str, findings: Findings) -> None:
     name = look(value, "name")
     if isinstance(name, str) and name != stem and ("name",) not in findings.paths:
         findings.add(("name",), f"it is {shown(name)} and the file is called {stem}", "make them equal")
+    for where in ("env", "secrets"):
+        for name in section(value, where):
+            if name.startswith("ORCH_") or name == "SPT_NOENV":
+                findings.add((where, name), "orch finds its processes again by it", "leave it out")
     for name in section(value, "env"):
         if name in section(value, "secrets"):
             findings.add(("env", name), "it is under secrets too", "remove one of the two")

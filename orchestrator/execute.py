@@ -83,6 +83,7 @@ class _Walk:
     timeout: float | None
     report: Report = field(default_factory=Report)
     runtimes: dict[RuntimeSpec, RuntimeInfo] = field(default_factory=dict)
+    started: dict[str, Deployment] = field(default_factory=dict)
     running: dict[str, Instance] = field(default_factory=dict)
     began: dict[str, float] = field(default_factory=dict)  # monotonic seconds of each start
     committed: bool = False  # something was stopped or started whose rollout is not at its end
@@ -169,12 +170,16 @@ class _Walk:
     # -------------------------------------------------------------------------------------------------------- switch
 
     def _start(self, wanted: Deployment) -> None:
-        world, spec = self.world, wanted.spec
+        world = self.world
+        secrets = {name: world.host.secret(name, ref) for name, ref in sorted(wanted.secret_refs.items())}
+        # What it is started with is what is recorded: the plan of a restart or a rollback holds older hashes.
+        hashes = {name: world.state.fingerprint(value) for name, value in secrets.items()}
+        spec = replace(wanted.spec, secrets=hashes)
+        wanted = self.started[wanted.name] = replace(wanted, spec=spec)
         info = self._runtime(spec.runtime)
         attempt, log = world.state.new_attempt(wanted.name)
         marker = Marker(world.state.project, wanted.name, attempt)
-        launch = Launch(vllm.argv(spec, info), child(world.host.variables, info, spec, marker), wanted.secret_refs)
-        secrets = {name: world.host.secret(name, ref) for name, ref in sorted(wanted.secret_refs.items())}
+        launch = Launch(vllm.argv(spec, info), child(world.host.variables, info, spec, marker))
         self.began[wanted.name] = world.clock.monotonic()
         try:
             instance = world.target.start(marker, launch, secrets, log)
@@ -187,7 +192,8 @@ class _Walk:
         begun = Attempt(attempt, leader.pid, leader.start, world.target.boot, world.clock.now(), spec, str(log))
         self._save(history.started(self._record(wanted.name), wanted.name, begun))
 
-    def _await(self, wanted: Deployment) -> None:
+    def _await(self, planned: Deployment) -> None:
+        wanted = self.started.get(planned.name, planned)
         instance = self.running.get(wanted.name) or self._found(wanted.name)
         self.world.events.engine(instance.log)
         try:

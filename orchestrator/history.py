@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from orchestrator.codec import digest
-from orchestrator.model import Attempt, Deployment, Intent, Observed, Phase, Record, Rejected, Revision
+from orchestrator.model import Attempt, Deployment, Intent, Observed, Phase, Record, Rejected, Revision, Spec
 
 REJECTED_KEPT = 8
 
@@ -25,7 +25,14 @@ def failed(record: Record, wanted: Deployment, why: str, at: float, log: str) ->
     name = digest(wanted.spec)
     others = tuple(one for one in record.rejected if one.digest != name)
     attempt = replace(record.attempt, ended=why) if record.attempt else None
-    return replace(record, attempt=attempt, rejected=(*others, Rejected(name, why, at, log))[-REJECTED_KEPT:])
+    latest = Rejected(name, why, at, log, wanted.spec.secrets)
+    return replace(record, attempt=attempt, rejected=(*others, latest)[-REJECTED_KEPT:])
+
+
+def rejection(record: Record | None, spec: Spec) -> Rejected | None:
+    """Why this very spec, its secrets included, is not to be tried again while something older serves."""
+    known = record.rejected if record else ()
+    return next((one for one in known if one.digest == digest(spec) and one.secrets == spec.secrets), None)
 
 
 def paused(record: Record, because: str) -> Record:

@@ -43,10 +43,11 @@ def _owners(
 ) -> dict[int, Marker]:
     """The start that created each session, where that is proven. A living, marked leader settles it."""
     led = {row.pid: row.marker for row in alive if row.pid == row.session and row.marker}
+    living = {row.pid for row in alive}  # a recorded pid that lives without a mark was reused, and proves nothing
     claims: dict[int, set[Marker]] = {pid: {marker} for pid, marker in led.items() if marker in marked}
     for marker, members in marked.items():
         pid = leaders.get(marker.attempt)
-        if pid is not None and pid not in led and any(row.session == pid for row in members):
+        if pid is not None and pid not in living and any(row.session == pid for row in members):
             claims.setdefault(pid, set()).add(marker)
     return {session: next(iter(claim)) for session, claim in claims.items() if len(claim) == 1}
 

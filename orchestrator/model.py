@@ -228,7 +228,6 @@ class Launch:
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
-    secrets: Mapping[str, SecretRef] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +344,7 @@ class Rejected:
     why: str
     at: float
     log: str = ""
+    secrets: Mapping[str, str] = field(default_factory=dict)  # as in Spec: another token is another input
 
 
 @dataclass(frozen=True, slots=True)

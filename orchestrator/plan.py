@@ -19,7 +19,7 @@ class Reason(StrEnum):
     REPLACED = "replaced"
     REQUESTED = "requested"
     ROLLBACK = "rollback"
-    POLICY = "policy changed"
+    RECORD = "recorded"
     STARTING = "not ready yet"
 
 

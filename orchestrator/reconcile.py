@@ -8,9 +8,9 @@ all prepare steps come before the first of them (invariant 2), and a stop before
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from orchestrator.codec import digest
 from orchestrator.drift import diff
 from orchestrator.errors import PlanError, raise_all
+from orchestrator.history import rejection
 from orchestrator.model import Deployment, Instance, Intent, Observed, Phase, Record, RuntimeSpec
 from orchestrator.plan import (
     Adjust,
@@ -104,7 +104,12 @@ def recover(failed: str, back: Sequence[Deployment], observed: Observed) -> Plan
     down = [_step("stop", failed, Stop(one, _drain(one)), drift) for one in live if not one.owned]
     down += [_step("clear", failed, Clear(one), drift) for one in left]
     prepare = [one for one in up.steps if one.prepares]
-    return replace(up, steps=_numbered([*prepare, *down, *(one for one in up.steps if not one.prepares)]))
+    switch = [one for one in up.steps if not one.prepares]
+    if back and failed in observed.records:
+        # Else `orch apply` without a PATH would want both, on one port.
+        names = ", ".join(one.name for one in back)
+        switch.append(_step("pause", failed, Pause(failed, f"it failed, and {names} came back"), drift))
+    return replace(up, steps=_numbered([*prepare, *down, *switch]))
 
 
 # ----------------------------------------------------------------------------------------------- one deployment alone
@@ -125,7 +130,7 @@ def _judge(wanted: Deployment, observed: Observed, options: Options) -> _Verdict
 
 def _judge_live(wanted: Deployment, current: Instance, record: Record | None, options: Options) -> _Verdict:
     if drift := _spec_drift(wanted, current, options):
-        rejected = record and next((one for one in record.rejected if one.digest == digest(wanted.spec)), None)
+        rejected = rejection(record, wanted.spec)
         if rejected and not options.unpin:
             do = "change the profile, or try again with `orch apply --unpin`"
             return _Verdict(wanted, held=Held(wanted.name, f"it failed before: {rejected.why}", do, failed=True))
@@ -150,14 +155,14 @@ def _spec_drift(wanted: Deployment, current: Instance, options: Options) -> Drif
 def _record_drift(wanted: Deployment, record: Record | None) -> Drift | None:
     """The engine is right; what orch remembers of it may not be."""
     if record is None or record.attempt is None:
-        return Drift(Reason.POLICY, detail="its record was lost, and is written again")
+        return Drift(Reason.RECORD, detail="its record was lost, and is written again")
     known = record.revision
     if known is None or record.attempt.ready_at is None or diff(known.deployment.spec, wanted.spec):
-        return Drift(Reason.POLICY, detail="it became ready after orch had left, and is recorded now")
+        return Drift(Reason.RECORD, detail="it became ready after orch had left, and is recorded now")
     if record.intent is not Intent.RUNNING:
-        return Drift(Reason.POLICY, detail="it runs though it was recorded as stopped; it is recorded as running")
+        return Drift(Reason.RECORD, detail="it runs though it was recorded as stopped; it is recorded as running")
     if known.deployment.policy != wanted.policy:
-        return Drift(Reason.POLICY, detail="its policy changed, which needs no restart")
+        return Drift(Reason.RECORD, detail="its policy changed, which needs no restart")
     return None
 
 

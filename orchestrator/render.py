@@ -73,7 +73,7 @@ def _summary(name: str, steps: Sequence[Step]) -> list[str]:
 def _cause(drift: Drift) -> str:
     if drift.reason is Reason.CHANGED and drift.diffs:
         return f"{_count(len(drift.diffs), 'field differs', 'fields differ')}, which needs a restart"
-    if drift.reason is Reason.POLICY and drift.detail:
+    if drift.reason is Reason.RECORD and drift.detail:
         return drift.detail
     return f"{drift.reason.value}: {drift.detail}" if drift.detail else drift.reason.value
 

@@ -74,10 +74,11 @@ class Context:
         hashes = {}
         for name, ref in sorted(environment.secrets.items()):
             try:
-                hashes[name] = eyes.state.fingerprint(eyes.host.secret(name, ref))
+                value = eyes.host.secret(name, ref)
             except HostError as error:
                 at = environment.source.at("secrets", name)
                 raise InputError(error.what, error.why, error.do, at) from None
+            hashes[name] = eyes.state.fingerprint(value)
         made = resolve(profile, environment, hashes, tuple(given))
         return replace(made, file=str(Path(profile.source.file).absolute()))
 

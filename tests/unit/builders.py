@@ -79,7 +79,7 @@ def remembered(
 
 
 def refused(of: Deployment, why: str = "CUDA out of memory") -> Rejected:
-    return Rejected(digest(of.spec), why, NOW - 600, f"/state/{of.name}/logs/00002-x.log")
+    return Rejected(digest(of.spec), why, NOW - 600, f"/state/{of.name}/logs/00002-x.log", of.spec.secrets)
 
 
 def seen(

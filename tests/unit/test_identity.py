@@ -138,10 +138,11 @@ def test_a_blanked_environment_after_the_leader_is_proven_by_the_record_and_a_ma
     assert _pids([blank], {"1": 100}) == []
 
 
-def test_a_leader_with_a_blanked_environment_is_still_the_leader() -> None:
-    blank = Process(100, 10, 100, "vllm", None, parent=1)
-    assert _pids([blank, CORE], {"1": 100}) == [(100, [101])]
-    assert _pids([blank, CORE]) == [(None, [101])]
+def test_a_recorded_pid_that_lives_without_a_mark_proves_nothing() -> None:
+    """Whoever reads /proc signs a leader that blanked its environment, by its start time; this one was not signed."""
+    reused = Process(100, 900, 100, "vllm", None, parent=1)
+    assert _pids([reused, CORE], {"1": 100}) == [(None, [101])]
+    assert _pids([reused, CORE]) == [(None, [101])]
 
 
 def test_a_marker_copied_into_a_login_shell_proves_nothing_about_the_shell() -> None:

@@ -369,7 +369,13 @@ def test_recovery_after_a_switch_on_one_port() -> None:
     old, new = wanted("old"), wanted("new")
     hung = running(new, pid=5000, phase=Phase.STARTING)
     world = seen([hung], [remembered(old), remembered(new, ready=False)], holders=[PortHolder(8000, 5000, "vllm")])
-    assert _shape(recover("new", [old], world)) == ["preflight/old", "stop/new", "start/old", "await/old"]
+    assert _shape(recover("new", [old], world)) == [
+        "preflight/old",
+        "stop/new",
+        "start/old",
+        "await/old",
+        "pause/new",
+    ]
 
 
 def test_recovery_of_a_restart_that_hangs_starts_it_anew() -> None:
