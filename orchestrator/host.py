@@ -5,9 +5,14 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from orchestrator.environ import MARK, read_marker
 from orchestrator.errors import HostError
-from orchestrator.model import ModelRef, PortHolder, SecretRef
+from orchestrator.model import Marker, ModelRef, PortHolder, SecretRef
+
+if TYPE_CHECKING:
+    import psutil
 
 TAIL_BYTES = 256 * 1024
 
@@ -83,6 +88,15 @@ class SystemClock:
         return time.monotonic()
 
 
+def _marker(process: "psutil.Process") -> Marker | None:
+    import psutil
+
+    try:
+        return read_marker(process.environ().get(MARK, ""))
+    except (psutil.Error, OSError):  # another user's
+        return None
+
+
 def _holder(port: int, pid: int | None) -> PortHolder:
     import psutil
 
@@ -90,6 +104,6 @@ def _holder(port: int, pid: int | None) -> PortHolder:
         return PortHolder(port)
     try:
         process = psutil.Process(pid)
-        return PortHolder(port, pid, process.name(), process.username())
+        return PortHolder(port, pid, process.name(), process.username(), _marker(process))
     except psutil.Error:
         return PortHolder(port)

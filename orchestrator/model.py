@@ -312,6 +312,7 @@ class PortHolder:
     pid: int = 0
     command: str = ""
     user: str = ""
+    marker: Marker | None = None  # when orch started it, be it from another project
 
 
 # ------------------------------------------------------------------------------------------------- what is remembered

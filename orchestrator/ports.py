@@ -55,6 +55,10 @@ class StateReader(Protocol):
         """A keyed hash "KEYID:HMAC" of a secret's value."""
         ...
 
+    def logs(self, name: str) -> Sequence[Path]:
+        """The kept logs of a deployment's starts, oldest first."""
+        ...
+
 
 class State(StateReader, Protocol):
     def save(self, record: Record) -> None: ...

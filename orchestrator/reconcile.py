@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from orchestrator.drift import diff
 from orchestrator.errors import PlanError, raise_all
 from orchestrator.history import rejection
-from orchestrator.model import Deployment, Instance, Intent, Observed, Phase, Record, RuntimeSpec
+from orchestrator.model import Deployment, Instance, Intent, Observed, Phase, PortHolder, Record, RuntimeSpec
 from orchestrator.plan import (
     Adjust,
     AwaitReady,
@@ -250,7 +250,7 @@ def _conflicts(verdicts: Sequence[_Verdict], leaving: Mapping[str, Reason], obse
         errors += _held_by_ours(wanted, staying, observed)
         holder = observed.holders.get(wanted.spec.serve.port)
         if holder and holder.pid not in ours and not (holder.pid == 0 and _someone_of_ours(holder.port, observed)):
-            errors.append(_held_by_others(wanted, holder.pid, holder.command, holder.user))
+            errors.append(_held_by_others(wanted, holder))
     return errors
 
 
@@ -281,13 +281,17 @@ def _noun(claims: Iterable[str]) -> str:
     return " and ".join(dict.fromkeys(claim.partition(" ")[0] for claim in claims))
 
 
-def _held_by_others(wanted: Deployment, pid: int, command: str, user: str) -> PlanError:
-    port, at = wanted.spec.serve.port, wanted.source.at("serve", "port")
-    if not pid:
-        why = f"port {port} is in use by a process that this user may not see"
-        return PlanError(f"start {wanted.name}", why, "change the port, or have its owner end it", at)
-    why = f"port {port} is in use by pid {pid} ({command}, user {user}), which orch did not start"
-    return PlanError(f"start {wanted.name}", why, "end it yourself, or change the port", at)
+def _held_by_others(wanted: Deployment, holder: PortHolder) -> PlanError:
+    what, at = f"start {wanted.name}", wanted.source.at("serve", "port")
+    if not holder.pid:
+        why = f"port {holder.port} is in use by a process that this user may not see"
+        return PlanError(what, why, "change the port, or have its owner end it", at)
+    if other := holder.marker:
+        why = f"port {holder.port} is in use by {other.name} of another project, {other.project} (pid {holder.pid})"
+        return PlanError(what, why, f"`orch stop {other.name}` there, or change the port", at)
+    who = f"pid {holder.pid} ({holder.command}, user {holder.user})"
+    why = f"port {holder.port} is in use by {who}, which orch did not start"
+    return PlanError(what, why, "end it yourself, or change the port", at)
 
 
 def _someone_of_ours(port: int, observed: Observed) -> bool:

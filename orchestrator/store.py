@@ -16,7 +16,7 @@ import hmac
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.codec import from_file, to_json
@@ -53,6 +53,9 @@ class StateReader:
         key = self._key() or os.urandom(32)
         name = hashlib.sha256(key).hexdigest()[:6]
         return f"{name}:{hmac.new(key, value.encode(), hashlib.sha256).hexdigest()[:16]}"
+
+    def logs(self, name: str) -> Sequence[Path]:
+        return sorted((self.folder / name / "logs").glob("*.log"))
 
     def _key(self) -> bytes | None:
         try:

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from orchestrator.backends.local import Local, LocalReader
+from orchestrator.cli.deployed import specs
 from orchestrator.errors import HostError, InputError
 from orchestrator.host import LocalHost, SystemClock
 from orchestrator.model import Deployment, Environment, Intent, Profile, Record
@@ -82,35 +83,6 @@ class Context:
         made = resolve(profile, environment, hashes, tuple(given))
         return replace(made, file=str(Path(profile.source.file).absolute()))
 
-    # ------------------------------------------------------------------------------------------------------ deployed
-
-    def named(self, name: str, eyes: Eyes) -> Record:
-        """The deployment of that name, or the one that serves a model of that name. Raises InputError."""
-        records = eyes.state.records()
-        if name in records:
-            return records[name]
-        serving = [one for one in records.values() if one.revision and _serves(one.revision.deployment, name)]
-        if len(serving) == 1:
-            return serving[0]
-        if serving:
-            names = ", ".join(one.name for one in serving)
-            raise InputError(f"tell which deployment {name} is", f"{names} serve it", "give one of these names")
-        from difflib import get_close_matches
-
-        close = get_close_matches(name, records, n=1)
-        do = f"did you mean {close[0]}?" if close else "see `orch status`"
-        raise InputError(f"find a deployment called {name}", "this project has none", do)
-
-    def only(self, names: Sequence[str], eyes: Eyes) -> tuple[Record, ...]:
-        """The named ones; without a name the single one there is."""
-        if names:
-            return tuple({one.name: one for one in (self.named(name, eyes) for name in names)}.values())
-        records = tuple(eyes.state.records().values())
-        if len(records) == 1:
-            return records
-        why = ", ".join(one.name for one in records) + " are deployed" if records else "nothing is deployed here"
-        raise InputError("tell which deployment is meant", why, "give its name")
-
 
 def context(root: str | None, state_dir: str | None, paths: Sequence[str] = ()) -> Context:
     from orchestrator.project import project_root
@@ -121,17 +93,13 @@ def context(root: str | None, state_dir: str | None, paths: Sequence[str] = ()) 
 def known_names() -> list[str]:
     here = context(None, None)
     profiles = {path.stem for path in (here.root / "profiles").glob("*.yaml")}
-    return sorted(profiles | set(here.eyes.state.records()))
+    return sorted(profiles | set(specs(here.eyes)))
 
 
 def _profile_of(record: Record) -> str:
     """Its profile's file, wherever that is; its name when nothing is known of it."""
     file = record.revision.deployment.file if record.revision else ""
     return file or record.name
-
-
-def _serves(deployment: Deployment, model: str) -> bool:
-    return model == deployment.spec.model.label or model in deployment.served_names
 
 
 def _state_dir(given: str | None) -> Path:

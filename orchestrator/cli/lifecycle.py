@@ -63,17 +63,13 @@ def _take_down(
 ) -> int:
     from orchestrator.cli import changes
     from orchestrator.cli.context import context
+    from orchestrator.cli.deployed import choose, specs
     from orchestrator.cli.events import Console
     from orchestrator.reconcile import take_down
 
     here = context(root, state_dir)
     world = here.world(Console())
-    if everything:
-        found = list(world.state.records())
-    else:
-        running = {one.name for one in world.target.list(world.state.project, {})}
-        found = [name if name in running else here.named(name, world).name for name in names]
-        found = found or [one.name for one in here.only([], world)]
+    found = tuple(specs(world)) if everything else choose(names, world)
     status = changes.carry_out(
         lambda seen: take_down(found, seen, forget=forget), (), here, world, ask=ask, quiet=not ask
     )
@@ -87,22 +83,26 @@ def _bring_up(
 ) -> int:
     from orchestrator.cli import changes
     from orchestrator.cli.context import context
+    from orchestrator.cli.deployed import choose
     from orchestrator.cli.events import Console
     from orchestrator.cli.plan import seconds
     from orchestrator.reconcile import Options, reconcile
 
     here = context(root, state_dir)
     world = here.world(Console(follow=follow))
-    wanted = tuple(_current(one) for one in here.only(names, world))
+    records = world.state.records()
+    wanted = tuple(_current(name, records.get(name)) for name in choose(names, world))
     chosen = Options(restart=frozenset(one.name for one in wanted) if again else frozenset(), unpin=True)
     return changes.carry_out(
         lambda seen: reconcile(wanted, seen, chosen), wanted, here, world, ask=False, timeout=seconds(timeout)
     )
 
 
-def _current(record: "Record") -> "Deployment":
+def _current(name: str, record: "Record | None") -> "Deployment":
     from orchestrator.errors import InputError
 
+    if record is None:
+        raise InputError(f"start {name}", "its record was lost", f"use `orch apply {name}`, which writes it again")
     if record.revision is None:
-        raise InputError(f"start {record.name}", "it never became ready", f"use `orch apply {record.name}`")
+        raise InputError(f"start {name}", "it never became ready", f"use `orch apply {name}`")
     return record.revision.deployment

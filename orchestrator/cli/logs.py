@@ -1,7 +1,7 @@
 """`orch logs`: what the engine wrote."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -23,10 +23,11 @@ def logs(
 ) -> int:
     """Print the engine's log."""
     from orchestrator.cli.context import context
+    from orchestrator.cli.deployed import choose
 
     here = context(root, state_dir)
-    record = here.only([name] if name else [], here.eyes)[0]
-    log = _choose(here.eyes.state.folder / record.name, previous)  # type: ignore[attr-defined]
+    chosen = choose([name] if name else [], here.eyes)[0]
+    log = _choose(chosen, here.eyes.state.logs(chosen), previous)
     if following:
         for chunk in follow(log):
             typer.echo(chunk, nl=False)
@@ -44,12 +45,11 @@ def follow(log: Path) -> Iterator[str]:
                 time.sleep(LOOK_EVERY)
 
 
-def _choose(folder: Path, previous: bool) -> Path:
+def _choose(name: str, kept: Sequence[Path], previous: bool) -> Path:
     from orchestrator.errors import InputError
 
-    kept = sorted((folder / "logs").glob("*.log"))
     wanted = 2 if previous else 1
     if len(kept) < wanted:
-        why = "it was started only once" if kept else "it was never started"
-        raise InputError(f"show the log of {folder.name}", why, "see `orch status`")
+        why = "only one is kept" if kept else "none is kept"
+        raise InputError(f"show the {'previous ' if previous else ''}log of {name}", why, "see `orch status`")
     return kept[-wanted]

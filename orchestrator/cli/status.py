@@ -48,6 +48,7 @@ def _print(rows: "tuple[Row, ...]", here: "Context", output: options.Output) -> 
 
 
 def _rows(here: "Context", names: "Sequence[str]") -> "tuple[Row, ...]":
+    from orchestrator.cli.deployed import choose
     from orchestrator.observe import observe
     from orchestrator.status import rows
 
@@ -56,7 +57,7 @@ def _rows(here: "Context", names: "Sequence[str]") -> "tuple[Row, ...]":
     found = rows(seen, wanted)
     if not names:
         return found
-    chosen = {here.named(name, here.eyes).name if name not in {row.name for row in found} else name for name in names}
+    chosen = choose(names, here.eyes)
     return tuple(row for row in found if row.name in chosen)
 
 

@@ -1,6 +1,7 @@
 """stop, start, restart, delete, status and logs on what is deployed."""
 
 import json
+import shutil
 import signal
 import sys
 
@@ -137,3 +138,13 @@ def test_a_conda_environment_must_be_activated(project: Project) -> None:
     assert variables["FROM_ACTIVATION"] == f"{prefix}/x"
     assert variables["CONDA_PREFIX"] == str(prefix)
     assert variables["PATH"].startswith(f"{prefix}/bin:")
+
+
+def test_without_a_name_the_only_one_must_be_meant_even_if_its_record_is_lost(project: Project) -> None:
+    pid = project.up()
+    shutil.rmtree(project.state)
+    lost = project.orch("restart", "a", code=1)
+    assert "its record was lost; use `orch apply a`" in lost.stderr
+    assert alive(pid)
+    project.orch("stop")
+    assert project.sandbox.living() == {}

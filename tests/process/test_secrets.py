@@ -69,6 +69,14 @@ def test_a_rotated_secret_must_be_seen_and_restart(project: Project, secret_file
     assert leaks(project.state, KEY, TOKEN, "sk-another-3", "hf_other_4") == []
 
 
+def test_a_restart_must_record_the_secret_it_was_started_with(project: Project, secret_file: Path) -> None:
+    project.up()
+    project.env["MY_KEY"] = "sk-another-5"
+    assert project.orch("restart", "a").code == 0
+    assert ask(project.port, key="sk-another-5")[0] == 200
+    assert "Nothing to change" in project.plan()
+
+
 def test_a_secret_that_is_not_there_must_be_named(project: Project, secret_file: Path) -> None:
     project.profile()
     del project.env["MY_KEY"]

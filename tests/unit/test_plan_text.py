@@ -7,7 +7,7 @@ import pytest
 from builders import BUILT, NOW, leftovers, refused, remembered, running, seen, wanted
 
 from orchestrator.errors import OrchError
-from orchestrator.model import Intent, Phase, PortHolder, RuntimeState
+from orchestrator.model import Intent, Marker, Phase, PortHolder, RuntimeState
 from orchestrator.plan import Plan, Reason
 from orchestrator.reconcile import Options, reconcile, recover, take_down
 from orchestrator.render import plan_json, plan_text
@@ -118,6 +118,9 @@ ERRORS: dict[str, Callable[[], Plan]] = {
     ),
     "port-held-in-the-foreground": lambda: reconcile([NEW], seen([OWNED])),
     "port-held-by-a-stranger": lambda: reconcile([NEW], seen(holders=[PortHolder(8000, 999, "python3", "mia")])),
+    "port-held-by-another-project": lambda: reconcile(
+        [NEW], seen(holders=[PortHolder(8000, 999, "python3", "mia", Marker("web-1a2b3c4d", "chat", "00001-x"))])
+    ),
     "port-held-by-the-unseen": lambda: reconcile([NEW], seen(holders=[PortHolder(8000)])),
     "port-wanted-twice": lambda: reconcile([A, wanted("beta", port=8000)], seen()),
     "runtime-missing": lambda: reconcile(
