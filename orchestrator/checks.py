@@ -11,8 +11,12 @@ from orchestrator.model import Json, Path
 from orchestrator.units import parse_duration, parse_size
 
 _AMBIGUOUS = frozenset(("y", "n", "yes", "no", "on", "off"))
-_REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
+_REPO_PART = r"\w(?:[\w.-]{0,94}\w)?"
+_REPO = re.compile(rf"(?!.*(?:--|\.\.|\.git\Z)){_REPO_PART}(?:/{_REPO_PART})?", re.ASCII)
+"""As huggingface_hub's validate_repo_id has it."""
 _HOST = re.compile(r"[A-Za-z0-9.:_%-]+")
+_CREDENTIALS = re.compile(r"https?://[^/?#\s]*@|://[^/?#\s@]*:[^/?#\s]*@", re.IGNORECASE)
+"""Over ssh a bare name (git@) is no secret; over HTTP it is often a token."""
 _SECRET = re.compile(r"(?:.*_)?(?:TOKEN|API_KEY|SECRET|SECRET_ACCESS_KEY|PASSWORD)")
 
 _IN_A_SECRET = "in the environment: a command line is visible to every user"
@@ -75,6 +79,7 @@ def check_environment(value: Json, stem: str, findings: Findings) -> None:
     lines, path = look(value, "runtime", "requirements"), ("runtime", "requirements")
     if lines == [] and path not in findings.paths:
         findings.add(path, "the list comes out empty", "set a variable in it, or write a line")
+    _credentials(section(value, "runtime"), findings)
     name = look(value, "name")
     if isinstance(name, str) and name != stem and ("name",) not in findings.paths:
         findings.add(("name",), f"it is {shown(name)} and the file is called {stem}", "make them equal")
@@ -88,6 +93,15 @@ def check_environment(value: Json, stem: str, findings: Findings) -> None:
         elif _SECRET.fullmatch(name):
             do = f"move it to secrets: {{{name}: {{env: {name}}}}}"
             findings.add(("env", name), "a secret does not belong in a file whose values are shown and recorded", do)
+
+
+def _credentials(runtime: Mapping[str, Json], findings: Findings) -> None:
+    """Plans, records and messages show these values."""
+    for key, lines in runtime.items():
+        for place, line in enumerate(lines if isinstance(lines, list) else ()):
+            if isinstance(line, str) and _CREDENTIALS.search(line):
+                do = "keep it in ~/.netrc, pip.conf or UV_INDEX_NAME_PASSWORD, which pip and uv read by themselves"
+                findings.add(("runtime", key, place), "the URL holds a user name or a password", do)
 
 
 def _flags(args: Mapping[str, Json], findings: Findings) -> None:

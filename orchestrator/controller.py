@@ -4,15 +4,15 @@
 is stopped or started.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from orchestrator import history
 from orchestrator.errors import Interrupted, OrchError, StalePlan
 from orchestrator.execute import Report, execute
 from orchestrator.model import Deployment, Observed
 from orchestrator.observe import observe
-from orchestrator.plan import Plan, Stop
+from orchestrator.plan import AwaitReady, Clear, Plan, Start, Step, Stop
 from orchestrator.ports import Eyes, World
 from orchestrator.reconcile import recover
 from orchestrator.render import plan_text
@@ -50,8 +50,9 @@ def turn(
     if first.empty:
         return Outcome(first)
     confirm(first)
-    locked = {*(one.name for one in desired), *(step.name for step in first.steps), *_stopped_names(first)}
-    with world.state.lock(locked, world.events):
+    names = {*(one.name for one in desired), *(step.name for step in first.steps), *_stopped_names(first)}
+    claims = {claim for one in desired for claim in one.claims}
+    with world.state.lock(names, claims, world.events):
         seen = observe(world, desired)
         plan = planner(seen)
         if plan.empty:
@@ -65,33 +66,48 @@ def turn(
 
 def _carry_out(plan: Plan, seen: Observed, world: World, timeout: float | None) -> Outcome:
     report = execute(plan, seen, world, timeout)
-    if report.failed is None:
-        return Outcome(plan, tuple(report.ready))
-    if report.failed.prepares:
-        return Outcome(plan, tuple(report.ready), report.failed.name, report.error)
-    return _go_back(plan, seen, report, world)
+    outcome = Outcome(plan, tuple(report.ready), report.failed.name if report.failed else "", report.error)
+    if report.failed is None or not _leaves_a_gap(report.failed, report, plan):
+        return outcome
+    return _go_back(outcome, report.failed, report, seen, world)
 
 
-def _go_back(plan: Plan, seen: Observed, report: Report, world: World) -> Outcome:
+def _leaves_a_gap(failed: Step, report: Report, plan: Plan) -> bool:
+    """Whether something is down that was to be up. Not so when preparing failed, when the person wanted things
+    stopped, or when all that failed is the record of an engine that is ready."""
+    if not isinstance(failed.change, Stop | Clear | Start | AwaitReady) or failed.name in _names(report.ready):
+        return False
+    return any(isinstance(one.change, Start | AwaitReady) and one.name == failed.name for one in plan.steps)
+
+
+def _go_back(outcome: Outcome, failed: Step, report: Report, seen: Observed, world: World) -> Outcome:
     """Brings back what the failed rollout had stopped (invariant 4). Rollouts that had succeeded stay."""
-    failed = report.failed.name if report.failed else ""
-    up = {one.name for one in report.ready}
-    back = history.fallback([name for name in report.stopped if name not in up], seen)
-    outcome = Outcome(plan, tuple(report.ready), failed, report.error)
+    back = history.fallback(set(report.stopped) - _names(report.ready), seen)
+    if isinstance(failed.change, AwaitReady) and failed.name not in report.stopped:
+        back += history.earlier(failed.name, failed.change.deployment.spec, seen)
     if back:
-        world.events.say(f"{failed} failed; bringing back {', '.join(one.name for one in back)}")
+        # The cause is said now: an interruption from here on would end with another one.
+        world.events.say(f"orch: {report.error}")
+        world.events.say(f"{failed.name} failed; bringing back {', '.join(sorted(_names(back)))}")
     try:
-        now = observe(world, back)
-        again = execute(recover(failed, back, now), now, world)
+        again = _recover(failed.name, back, world)
     except Interrupted:
         raise
     except OrchError as error:
-        return _with(outcome, (), error)
-    return _with(outcome, tuple(one.name for one in again.ready), again.error)
+        again = Report(error=error)
+    if again.error and back and not again.stopped:
+        # It cannot come back: at least what failed must not hold its place.
+        _recover(failed.name, (), world)
+    return replace(outcome, restored=tuple(one.name for one in again.ready), unrestored=again.error)
 
 
-def _with(outcome: Outcome, restored: tuple[str, ...], error: OrchError | None) -> Outcome:
-    return Outcome(outcome.plan, outcome.ready, outcome.failed, outcome.error, restored, error)
+def _recover(failed: str, back: Sequence[Deployment], world: World) -> Report:
+    now = observe(world, back)
+    return execute(recover(failed, back, now), now, world, insist=True)
+
+
+def _names(deployments: Iterable[Deployment]) -> set[str]:
+    return {one.name for one in deployments}
 
 
 def _stopped_names(plan: Plan) -> set[str]:

@@ -42,8 +42,17 @@ def read_marker(text: str) -> Marker | None:
 
 
 def child(base: Mapping[str, str], runtime: RuntimeInfo, spec: Spec, marker: Marker) -> dict[str, str]:
-    """Everything but the secrets' values. Later lines win: the user's ``env`` has the last word except over the
-    marker, by which orch finds its processes again."""
+    """Everything but the secrets' values. The user's ``env`` has the last word except over the marker, by which orch
+    finds its processes again."""
+    env = unmarked(base, runtime, spec)
+    env["SPT_NOENV"] = "1"  # else setproctitle erases the marker from EngineCore and Worker
+    env[MARK] = write_marker(marker)
+    env[SPEC] = write_spec(spec)
+    return dict(sorted(env.items()))
+
+
+def unmarked(base: Mapping[str, str], runtime: RuntimeInfo, spec: Spec) -> dict[str, str]:
+    """What every start of this spec has in common. Later lines win."""
     env = baseline(base)
     env.update(runtime.env)
     cuda = [f"{spec.cuda_home}/bin"] if spec.cuda_home else []
@@ -56,10 +65,7 @@ def child(base: Mapping[str, str], runtime: RuntimeInfo, spec: Spec, marker: Mar
         env["HF_HOME"] = spec.hf_home
     env.update(_gpus(spec))
     env.update(spec.env)
-    env["SPT_NOENV"] = "1"  # else setproctitle erases the marker from EngineCore and Worker
-    env[MARK] = write_marker(marker)
-    env[SPEC] = write_spec(spec)
-    return dict(sorted(env.items()))
+    return env
 
 
 def _gpus(spec: Spec) -> dict[str, str]:

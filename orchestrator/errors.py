@@ -7,13 +7,14 @@ OrchError                   1
     InputError              1   a file, a value in it, or two files that contradict each other
     PlanError               1   the files are good, but this host or project cannot take them
     HostError               1   the operating system refused something orch needs (a folder, a disk, a lock)
+    CommandFailed           1   a command that orch runs failed; it stands in `shell`, with what the command printed
     RuntimeFailure          1   the engine's runtime is missing, broken or cannot be built
     StartFailed             1   the engine ended, or was not ready in time
     StalePlan               1   the world changed between the confirmation and the execution
     Problems                1   several of the above at once
     Declined                1   the person said no
     UsageProblem           64   the command was called in a way that cannot work
-    Interrupted           130   Ctrl-C or SIGTERM
+    Interrupted           130   Ctrl-C, SIGTERM or SIGHUP
 """
 
 from collections.abc import Iterable

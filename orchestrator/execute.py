@@ -2,14 +2,13 @@
 first failure. What to do about a failure is the controller's business.
 """
 
-import getpass
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from orchestrator import history
 from orchestrator.codec import digest
 from orchestrator.engines import vllm
-from orchestrator.environ import child
+from orchestrator.environ import child, unmarked
 from orchestrator.errors import HostError, InputError, Interrupted, OrchError, PlanError, StartFailed
 from orchestrator.model import (
     Attempt,
@@ -56,11 +55,15 @@ class Report:
     error: OrchError | None = None
 
 
-def execute(plan: Plan, observed: Observed, world: World, timeout: float | None = None) -> Report:
-    """``timeout`` in seconds stands in for each profile's own readiness deadline.
+def execute(
+    plan: Plan, observed: Observed, world: World, timeout: float | None = None, *, insist: bool = False
+) -> Report:
+    """``timeout`` in seconds stands in for each profile's own readiness deadline. ``insist``: an interruption waits
+    until everything is started, for something that served is down.
 
     Raises Interrupted when the person ends it; every other failure is in the report."""
-    walk = _Walk(world, observed, timeout)
+    starting = frozenset(step.name for step in plan.steps if isinstance(step.change, Start))
+    walk = _Walk(world, observed, timeout, insist, starting)
     for step in plan.steps:
         try:
             walk.take(step)
@@ -68,7 +71,15 @@ def execute(plan: Plan, observed: Observed, world: World, timeout: float | None 
             raise Interrupted("finish", f"interrupted during `{_title(step)}`", walk.after(step)) from None
         except OrchError as error:
             walk.report.failed, walk.report.error = step, error
-            break
+            return walk.report
+        except Exception as error:
+            if not walk.committed:
+                raise
+            # Invariant 4 holds for our own mistakes too: what was stopped has to come back.
+            why = f"{type(error).__name__} inside orch, which is a mistake in it"
+            walk.report.failed, walk.report.error = step, HostError(f"finish `{_title(step)}`", why, "please report it")
+            return walk.report
+    walk.end()
     return walk.report
 
 
@@ -81,31 +92,46 @@ class _Walk:
     world: World
     observed: Observed
     timeout: float | None
+    insist: bool
+    starting: frozenset[str]  # the deployments whose rollout starts something
     report: Report = field(default_factory=Report)
     runtimes: dict[RuntimeSpec, RuntimeInfo] = field(default_factory=dict)
     started: dict[str, Deployment] = field(default_factory=dict)
     running: dict[str, Instance] = field(default_factory=dict)
     began: dict[str, float] = field(default_factory=dict)  # monotonic seconds of each start
-    committed: bool = False  # something was stopped or started whose rollout is not at its end
+    committed: bool = False  # something was stopped or started, and its rollout is not at its end
 
     def take(self, step: Step) -> None:
         """Ctrl-C takes effect in prepare and while waiting; between a stop and its start it waits."""
         awaits = isinstance(step.change, AwaitReady)
-        if step.prepares or awaits or not self.committed:
+        if awaits or not (self.committed or self.insist):
             self.world.interrupts.check()
         self._say(step)
-        if step.prepares or awaits:
+        if awaits or (step.prepares and not self.insist):
             self._act(step)
             self.committed = False
         else:
-            self.committed = True
+            self.committed = step.name in self.starting and isinstance(step.change, Stop | Clear | Start)
             with self.world.interrupts.deferred():
                 self._act(step)
 
+    def end(self) -> None:
+        """An interruption that came during the last step has not been heard yet."""
+        try:
+            self.world.interrupts.check()
+        except KeyboardInterrupt:
+            raise Interrupted("go on", "interrupted", "all of the plan was carried out") from None
+
     def after(self, step: Step) -> str:
-        if not self.committed and not isinstance(step.change, AwaitReady):
-            return "what is done stays; the same command goes on from here"
-        return f"{step.name} goes on starting; see `orch status` or `orch logs {step.name} -f`"
+        """What is left in which state, for whoever interrupted it."""
+        starting = f"{step.name} goes on starting; see `orch status` or `orch logs {step.name} -f`"
+        begun = isinstance(step.change, AwaitReady)
+        up = {one.name for one in self.report.ready} | ({step.name} if begun else set())
+        down = [name for name in dict.fromkeys(self.report.stopped) if name not in up]
+        if down and step.name in self.starting:
+            text = f"{', '.join(down)} stopped and not started again: the same command goes on from here"
+            return f"{starting}; {text}" if begun else text
+        return starting if begun else "what is done stays; the same command goes on from here"
 
     def _say(self, step: Step) -> None:
         verb, rest = describe(step.change)
@@ -154,7 +180,8 @@ class _Walk:
 
     def _check_weights(self, wanted: Deployment) -> None:
         spec = wanted.spec
-        if self.world.host.weights_cached(spec.model, spec.hf_home):
+        env = unmarked(self.world.host.variables, self._runtime(spec.runtime), spec)
+        if self.world.host.weights_cached(spec.model, env):
             return
         if spec.env.get("HF_HUB_OFFLINE", "0") not in {"", "0"}:
             why = f"{spec.model.repo} is not in the Hub's cache and the environment sets HF_HUB_OFFLINE"
@@ -171,6 +198,9 @@ class _Walk:
 
     def _start(self, wanted: Deployment) -> None:
         world = self.world
+        if unknown := sorted(set(wanted.spec.secrets) - set(wanted.secret_refs)):
+            why = f"where its secrets {', '.join(unknown)} are kept is no longer known"
+            raise HostError(f"start {wanted.name}", why, f"use `orch apply {wanted.name}`")
         secrets = {name: world.host.secret(name, ref) for name, ref in sorted(wanted.secret_refs.items())}
         # What it is started with is what is recorded: the plan of a restart or a rollback holds older hashes.
         hashes = {name: world.state.fingerprint(value) for name, value in secrets.items()}
@@ -189,7 +219,7 @@ class _Walk:
         leader = instance.leader
         assert leader is not None
         self.running[wanted.name] = replace(instance, spec=spec, log=str(log))
-        begun = Attempt(attempt, leader.pid, leader.start, world.target.boot, world.clock.now(), spec, str(log))
+        begun = Attempt(attempt, leader.pid, leader.start, world.target.boot, world.clock.now(), wanted, str(log))
         self._save(history.started(self._record(wanted.name), wanted.name, begun))
 
     def _await(self, planned: Deployment) -> None:
@@ -201,14 +231,14 @@ class _Walk:
         except StartFailed as error:
             self._reject(wanted, error.why, instance.log)
             raise
-        self._remember(wanted)
         self.report.ready.append(wanted)
+        self._remember(wanted)
 
     def _until_ready(self, wanted: Deployment, instance: Instance) -> None:
         """Readiness, death and the deadline, watched together."""
         world = self.world
         began = self.began.get(wanted.name, world.clock.monotonic())
-        allowed = self.timeout or wanted.policy.ready_timeout
+        allowed = wanted.policy.ready_timeout if self.timeout is None else self.timeout
         names, key = wanted.served_names, token(world, wanted.secret_refs)
         while True:
             world.interrupts.check()
@@ -241,16 +271,17 @@ class _Walk:
         record = self._record(wanted.name) or Record(wanted.name)
         now, name = self.world.clock.now(), digest(wanted.spec)
         began = self.began.get(wanted.name)
-        info = self._runtime(wanted.spec.runtime)
+        # Only what is known: to remember a start must not build anything.
+        info = self.runtimes.get(wanted.spec.runtime) or self.world.runtimes.state(wanted.spec.runtime).info
         last = record.revision
         revision = Revision(
             number=(last.number if last.digest == name else last.number + 1) if last else 1,
             digest=name,
             deployment=wanted,
             at=now,
-            user=getpass.getuser(),
-            runtime=info.key,
-            engine=f"{info.engine} {info.version}",
+            user=self.world.host.variables.get("USER", ""),
+            runtime=info.key if info else "",
+            engine=f"{info.engine} {info.version}" if info else "",
             ready_seconds=round(self.world.clock.monotonic() - began, 1) if began else 0.0,
         )
         self.world.state.add_revision(wanted.name, revision)
@@ -267,7 +298,7 @@ class _Walk:
                 instance.leader.start,
                 self.world.target.boot,
                 instance.started_at or self.world.clock.now(),
-                wanted.spec,
+                wanted,
                 instance.log,
             )
             self._save(history.started(record, wanted.name, found))
@@ -275,7 +306,10 @@ class _Walk:
 
     def _reject(self, wanted: Deployment, why: str, log: str) -> None:
         record = self._record(wanted.name) or Record(wanted.name)
-        self._save(history.failed(record, wanted, why, self.world.clock.now(), log))
+        try:
+            self._save(history.failed(record, wanted, why, self.world.clock.now(), log))
+        except HostError as error:  # the failure itself is what the person has to read
+            self.world.events.say(str(error))
 
     def _record(self, name: str) -> Record | None:
         return self.world.state.records().get(name)

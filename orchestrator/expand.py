@@ -6,6 +6,7 @@ out empty disappears. Relative paths are relative to the folder of the file that
 
 import os.path
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -70,16 +71,24 @@ class Expander:
         if found[0] == "${":
             self.findings.add(path, '"${" starts no variable', "write ${NAME}, ${NAME:-default}, or $${ for the text")
             return ""
-        value = self.variables.get(found[1])
+        value = self._variable(found[1], path)
         if value is None and found[2] is None:
             do = f"set it, or write ${{{found[1]}:-DEFAULT}}"
             self.findings.add(path, f"the variable {found[1]} is not set", do)
-        return (value or found[2] or "").replace("\0", "")
+        return value or found[2] or ""
+
+    def _variable(self, name: str, path: Path) -> str | None:
+        value = self.variables.get(name)
+        if value and any(unicodedata.category(one) in ("Cc", "Cs") for one in value):
+            why = f"the variable {name} holds a line break, a control character or what is not UTF-8"
+            self.findings.add(path, why, "set it to plain text")
+            return ""
+        return value
 
     def _absolute(self, text: str, path: Path) -> str:
         if text == "~" or text.startswith("~/"):
-            home = self.variables.get("HOME", "")
-            if not home:
+            home = self._variable("HOME", path) or ""
+            if not self.variables.get("HOME"):
                 self.findings.add(path, "~ stands for $HOME, which is not set", "write the path out")
             text = home + text[1:]
         return os.path.normpath(os.path.join(self.folder, text))  # noqa: PTH118 (pathlib does not fold "..")

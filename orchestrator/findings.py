@@ -1,16 +1,19 @@
 """What is wrong with one document, gathered until all of it is known; and how values and keys are shown in words.
 
-Nothing here prints. Values under ``secrets`` are never shown: a person who pasted one gets a message without it.
+Nothing here prints. Values under ``secrets`` and the user information of URLs are never shown: a person who pasted
+one gets a message without it.
 """
 
 import difflib
 import json
+import re
 from collections.abc import Iterable
 
 from orchestrator.errors import InputError, raise_all
 from orchestrator.model import Json, Path, Source
 
 _WIDTH = 60
+_USERINFO = re.compile(r"://[^/?#\s]*@")
 
 
 class Findings:
@@ -48,6 +51,8 @@ def shown(value: Json, path: Path = ()) -> str:
         return "a list"
     if path and path[0] == "secrets":
         return "what is written here"
+    if isinstance(value, str):
+        value = _USERINFO.sub("://...@", value)
     text = json.dumps(value, ensure_ascii=False)
     return text if text.isprintable() and len(text) <= _WIDTH else json.dumps(value)[: _WIDTH - 3] + "..."
 

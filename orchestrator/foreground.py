@@ -30,7 +30,7 @@ _SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 def run(wanted: Deployment, world: World) -> int:
     """Raises what preparing raises. Returns the engine's exit status, 128 + N when signal N ended it."""
-    with world.state.lock([wanted.name], world.events):
+    with world.state.lock([wanted.name], wanted.claims, world.events):
         seen = observe(world, [wanted])
         running = next((one for one in seen.instances if one.name == wanted.name), None)
         if running:
@@ -59,7 +59,9 @@ class _Engine:
         self.asked: float | None = None
         self.early: list[int] = []
         self.pid = 0
-        self.pid = shell.spawn(vllm.argv(wanted.spec, info), {**env, **secrets}, Path.cwd(), None).pid
+        # Kept, for subprocess itself reaps a child whose object is gone, and its status with it.
+        self.child = shell.spawn(vllm.argv(wanted.spec, info), {**env, **secrets}, Path.cwd(), None)
+        self.pid = self.child.pid
         for number in self.early:
             self._hand_on(number, None)
         leader = proc.read(self.pid)
@@ -72,7 +74,7 @@ class _Engine:
         # Not reaped before its left-overs are gone: as long as it is a zombie, its session is proven ours.
         self.world.target.stop(self.instance, 0)
         self.pid, ended = 0, os.waitpid(pid, 0)[1]
-        status = os.waitstatus_to_exitcode(ended)
+        status = self.child.returncode = os.waitstatus_to_exitcode(ended)
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass

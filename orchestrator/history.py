@@ -1,6 +1,6 @@
 """What is remembered of starts, and what to go back to. Pure functions from record to record."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 from orchestrator.codec import digest
@@ -42,18 +42,30 @@ def paused(record: Record, because: str) -> Record:
 def fallback(stopped: Iterable[str], before: Observed) -> tuple[Deployment, ...]:
     """The deployments to bring back after a failed rollout: those that it stopped, exactly as they ran when they
     were ready, or else at the revision that had been good."""
-    revisions: Mapping[str, Revision] = {
-        name: record.revision for name, record in before.records.items() if record.revision
-    }
-    found = []
-    for name in sorted(set(stopped)):
-        was = next((one for one in reversed(before.instances) if one.name == name and one.leader), None)
-        known = revisions.get(name)
-        if was is None:
-            continue
-        if known:
-            as_it_ran = was.spec if was.phase is Phase.READY and was.spec else known.deployment.spec
-            found.append(replace(known.deployment, spec=as_it_ran))
-        elif was.spec:
-            found.append(Deployment(name, "", was.spec))
-    return tuple(found)
+    found = (_before(name, before) for name in sorted(set(stopped)))
+    return tuple(one for one in found if one)
+
+
+def earlier(name: str, failed: Spec, before: Observed) -> tuple[Deployment, ...]:
+    """What to bring back when a start that an earlier turn had left alone turns out to fail: the revision that the
+    earlier turn had stopped for it."""
+    record = before.records.get(name)
+    if record is None or record.revision is None or record.revision.digest == digest(failed):
+        return ()
+    return (record.revision.deployment,)
+
+
+def _before(name: str, before: Observed) -> Deployment | None:
+    was = next((one for one in reversed(before.instances) if one.name == name and one.leader), None)
+    if was is None:
+        return None
+    record = before.records.get(name)
+    good = record.revision.deployment if record and record.revision else None
+    if was.phase is not Phase.READY and good:
+        return good
+    if was.spec is None:
+        return good
+    # A spec names its secrets; only what was recorded with it knows where their values are.
+    attempt = record.attempt if record else None
+    begun = attempt.deployment if attempt and attempt.id == was.marker.attempt else None
+    return replace(begun or good or Deployment(name, "", was.spec), spec=was.spec)

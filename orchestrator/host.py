@@ -2,6 +2,7 @@
 
 import os
 import time
+import unicodedata
 from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import psutil
 
 TAIL_BYTES = 256 * 1024
+_UNSENDABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))  # control characters, lone surrogates, line and paragraph separators
 
 
 class LocalHost:
@@ -35,18 +37,18 @@ class LocalHost:
         return found
 
     def secret(self, name: str, ref: SecretRef) -> str:
+        what = f"read the secret {name}"
         if ref.kind == "env":
-            value = self.variables.get(ref.name, "")
+            value, do = self.variables.get(ref.name, ""), f"export {ref.name}"
             if not value:
-                raise HostError(f"read the secret {name}", f"the variable {ref.name} is not set", f"export {ref.name}")
-            return value
-        try:
-            value = Path(ref.name).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise HostError(f"read the secret {name}", f"{ref.name}: {why}", "write the value into that file") from None
-        if not value or "\0" in value:
-            raise HostError(f"read the secret {name}", f"{ref.name} holds no value", "write the value into that file")
+                raise HostError(what, f"the variable {ref.name} is not set", do)
+        else:
+            value, do = _content(what, ref.name), "write the value into that file"
+        value = value.strip(" \t\r\n")
+        if not value:
+            raise HostError(what, f"{ref.name} holds no value", do)
+        if any(unicodedata.category(one) in _UNSENDABLE for one in value):
+            raise HostError(what, f"{ref.name} holds a line break, a control character or what is not UTF-8", do)
         return value
 
     def check_model(self, path: str) -> str | None:
@@ -62,10 +64,10 @@ class LocalHost:
             return None
         return f"{path} holds no config.json"
 
-    def weights_cached(self, model: ModelRef, hf_home: str | None) -> bool:
+    def weights_cached(self, model: ModelRef, env: Mapping[str, str]) -> bool:
         from orchestrator.hub import cached
 
-        return cached(model, hf_home, self.variables)
+        return cached(model, env)
 
     def tail(self, path: str, lines: int) -> tuple[str, ...]:
         """The last lines; of a line drawn over with carriage returns (a progress bar) the last state."""
@@ -86,6 +88,14 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+
+def _content(what: str, file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise HostError(what, f"{file}: {why}", "write the value into that file") from None
 
 
 def _marker(process: "psutil.Process") -> Marker | None:

@@ -1,4 +1,6 @@
-"""Ctrl-C and SIGTERM as one thing that can be put off: between a stop and its start nothing may be torn apart."""
+"""Ctrl-C, SIGTERM and SIGHUP as one thing that can be put off: between a stop and its start nothing may be torn
+apart.
+"""
 
 import contextlib
 import signal
@@ -7,15 +9,16 @@ from types import FrameType
 
 
 class SignalInterrupts:
-    """From ``install`` on, both signals raise KeyboardInterrupt in the main thread, except inside ``deferred``."""
+    """From ``install`` on, each of them raises KeyboardInterrupt in the main thread, except inside ``deferred``."""
 
     def __init__(self) -> None:
         self._depth = 0
         self._pending = False
 
     def install(self) -> "SignalInterrupts":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._take)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` has it
+                signal.signal(number, self._take)
         return self
 
     @contextlib.contextmanager

@@ -251,8 +251,6 @@ class Phase(StrEnum):
     STARTING = "starting"
     READY = "ready"
     UNHEALTHY = "unhealthy"
-    STOPPING = "stopping"
-    EXITED = "exited"
     FAILED = "failed"
 
 
@@ -357,7 +355,7 @@ class Attempt:
     start: int
     boot: str
     at: float
-    spec: Spec
+    deployment: Deployment
     log: str = ""
     ready_at: float | None = None
     ended: str = ""  # why, once known

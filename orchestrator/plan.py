@@ -14,7 +14,6 @@ class Reason(StrEnum):
     CHANGED = "changed"
     STOPPED = "was stopped"
     DIED = "died"
-    UNHEALTHY = "does not answer"
     PRUNED = "not in the set"
     REPLACED = "replaced"
     REQUESTED = "requested"

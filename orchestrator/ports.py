@@ -64,8 +64,9 @@ class State(StateReader, Protocol):
     def save(self, record: Record) -> None: ...
     def add_revision(self, name: str, revision: Revision) -> None: ...
     def forget(self, name: str) -> None: ...
-    def lock(self, names: Iterable[str], waiting: "Events") -> AbstractContextManager[None]:
-        """Exclusive for these deployments, across processes; waits, and says so."""
+    def lock(self, names: Iterable[str], claims: Iterable[str], waiting: "Events") -> AbstractContextManager[None]:
+        """Exclusive for these deployments of this project, and for these claims (ports, GPUs) among all users of this
+        host; waits, and says so."""
         ...
 
     def check_writable(self, name: str) -> None:
@@ -124,8 +125,9 @@ class Host(Protocol):
         """Why this folder or file holds no model, or None."""
         ...
 
-    def weights_cached(self, model: ModelRef, hf_home: str | None) -> bool:
-        """Whether the Hub's cache on this host holds at least the beginnings of this repository."""
+    def weights_cached(self, model: ModelRef, env: Mapping[str, str]) -> bool:
+        """Whether the Hub's cache of a process with this environment holds at least the beginnings of this
+        repository."""
         ...
 
     def tail(self, path: str, lines: int) -> tuple[str, ...]: ...

@@ -12,6 +12,7 @@ from orchestrator.model import Endpoint
 from orchestrator.ports import Answer
 
 TIMEOUT = 3.0  # seconds for each of the two questions
+UNASKABLE = "its host or its API key holds characters that cannot be sent"
 
 
 class HttpProber:
@@ -23,6 +24,8 @@ class HttpProber:
             status, body = _get(endpoint, "/v1/models", token)
         except (OSError, http.client.HTTPException) as error:
             return Answer(False, _reason(error))
+        except ValueError:  # its text may hold the key
+            return Answer(False, UNASKABLE)
         if status == 401:  # it was started with another key than the one at hand, which says nothing of its health
             return Answer(True, "its API key is not known here, so its models could not be listed")
         if status != 200:
@@ -59,6 +62,8 @@ def _listed(body: bytes) -> set[str]:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, http.client.InvalidURL):
+        return UNASKABLE
     if isinstance(error, TimeoutError):
         return f"no answer within {TIMEOUT:g} s"
     if isinstance(error, ConnectionRefusedError):

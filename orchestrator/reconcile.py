@@ -109,7 +109,7 @@ def recover(failed: str, back: Sequence[Deployment], observed: Observed) -> Plan
         # Else `orch apply` without a PATH would want both, on one port.
         names = ", ".join(one.name for one in back)
         switch.append(_step("pause", failed, Pause(failed, f"it failed, and {names} came back"), drift))
-    return replace(up, steps=_numbered([*prepare, *down, *switch]))
+    return replace(up, steps=_numbered([*down, *prepare, *switch]))
 
 
 # ----------------------------------------------------------------------------------------------- one deployment alone

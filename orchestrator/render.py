@@ -229,7 +229,6 @@ def _row_json(row: Row) -> Json:
         "revision": row.revision,
         "digest": row.digest,
         "drift": row.drift,
-        "restarts": row.restarts,
         "log": row.log,
         "notes": list(row.notes),
     }

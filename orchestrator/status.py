@@ -26,7 +26,6 @@ class Row:
     revision: int | None = None
     digest: str = ""
     drift: str = ""
-    restarts: int = 0
     log: str = ""
     notes: tuple[str, ...] = ()
 
@@ -48,7 +47,7 @@ def _row(name: str, observed: Observed, wanted: Deployment | str | None) -> Row:
     record = observed.records.get(name)
     revision = record.revision if record else None
     spec = (instance.spec if instance else None) or (revision.deployment.spec if revision else None)
-    spec = spec or (record.attempt.spec if record and record.attempt else None)
+    spec = spec or (record.attempt.deployment.spec if record and record.attempt else None)
     phase = _phase(instance, record)
     alive = instance is not None and instance.leader is not None
     return Row(

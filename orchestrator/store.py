@@ -10,7 +10,6 @@ found by their marker. A damaged file is set aside by the writer, and counts as 
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import hmac
 import os
@@ -19,21 +18,23 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from orchestrator import locks
 from orchestrator.codec import from_file, to_json
 from orchestrator.errors import HostError
-from orchestrator.files import read_json, write_json, write_text
+from orchestrator.files import make_folder, read_json, write_json, write_text
 from orchestrator.model import Record, Revision
 from orchestrator.ports import Events
 
 SCHEMA = 1
 LOGS_KEPT = 10
+_LOG = re.compile(r"[0-9]{5,9}-[0-9a-f]{8}\.log")
 
 
 def project_id(root: Path) -> str:
     """Names a project by its real path, so that it is the same after the state was lost."""
     real = os.path.realpath(root)
     base = re.sub(r"[^A-Za-z0-9._-]+", "-", os.path.basename(real)) or "root"  # noqa: PTH119 (of a string)
-    return f"{base}-{hashlib.sha256(real.encode()).hexdigest()[:8]}"
+    return f"{base}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:8]}"
 
 
 class StateReader:
@@ -55,7 +56,7 @@ class StateReader:
         return f"{name}:{hmac.new(key, value.encode(), hashlib.sha256).hexdigest()[:16]}"
 
     def logs(self, name: str) -> Sequence[Path]:
-        return sorted((self.folder / name / "logs").glob("*.log"))
+        return _logs(self.folder / name / "logs")
 
     def _key(self) -> bytes | None:
         try:
@@ -107,9 +108,9 @@ class State(StateReader):
     def new_attempt(self, name: str) -> tuple[str, Path]:
         logs = self.folder / name / "logs"
         with _refusals(logs):
-            logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-            kept = sorted(logs.glob("*.log"))
-            last = max((int(path.name.partition("-")[0]) for path in kept if path.name[:1].isdigit()), default=0)
+            make_folder(logs)
+            kept = _logs(logs)
+            last = _number(kept[-1]) if kept else 0
             attempt = f"{last + 1:05d}-{os.urandom(4).hex()}"
             log = logs / f"{attempt}.log"
             log.touch(mode=0o600)
@@ -126,18 +127,19 @@ class State(StateReader):
             (folder / "logs" / ".probe").unlink()
 
     @contextlib.contextmanager
-    def lock(self, names: Iterable[str], events: Events) -> Iterator[None]:
-        """One flock a deployment, taken in the order of their names so that two holders cannot wait on each other."""
+    def lock(self, names: Iterable[str], claims: Iterable[str], events: Events) -> Iterator[None]:
+        """One flock a deployment, in the order of their names, then one a claim."""
         with contextlib.ExitStack() as held:
             for name in sorted(set(names)):
                 folder = self.folder / name
                 with _refusals(folder):
-                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    make_folder(folder)
                     handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
                     held.callback(os.close, handle)
-                _lock(handle, name, events)
+                locks.hold(handle, name, events.say)
                 with _refusals(folder):
                     self._set_aside_damaged(name, events)
+            held.enter_context(locks.claims(claims, events.say))
             yield
 
     def _set_aside_damaged(self, name: str, events: Events) -> None:
@@ -154,12 +156,13 @@ def _read_record(path: Path) -> Record | None:
     return from_file(Record, document.get("record"))
 
 
-def _lock(handle: int, name: str, events: Events) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        events.say(f"waiting: another orch is working on {name}")
-        fcntl.flock(handle, fcntl.LOCK_EX)
+def _logs(folder: Path) -> list[Path]:
+    """Those that orch made, oldest first; what else somebody put there is left alone."""
+    return sorted((path for path in folder.glob("*.log") if _LOG.fullmatch(path.name)), key=_number)
+
+
+def _number(log: Path) -> int:
+    return int(log.name.partition("-")[0])
 
 
 def _point(link: Path, target: Path) -> None:

@@ -38,7 +38,7 @@ def scan() -> list[Process]:
 def read(pid: int) -> Process | None:
     try:
         stat = (PROC / str(pid) / "stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:  # gone, or hidden from this user (hidepid)
         return None
     # The name in parentheses may itself hold spaces and parentheses: what follows the last one is plain.
     head, _, rest = stat.rpartition(")")

@@ -66,10 +66,14 @@ class Context:
         from orchestrator.load import clashes
 
         running = (one for one in eyes.state.records().values() if one.intent is Intent.RUNNING)
-        named = list(paths) or [_profile_of(one) for one in running]
-        profiles, environments = self.load(named, given)
-        raise_all(clashes(profiles))
-        return tuple(self.resolve(one, environments[one.environment], eyes, given) for one in profiles)
+        sets = [(list(paths), tuple(given))] if paths else [([_profile_of(one)], _given(one, given)) for one in running]
+        loaded = [(*self.load(some, known), known) for some, known in sets]
+        raise_all(clashes([profile for profiles, _, _ in loaded for profile in profiles]))
+        return tuple(
+            self.resolve(profile, environments[profile.environment], eyes, known)
+            for profiles, environments, known in loaded
+            for profile in profiles
+        )
 
     def resolve(self, profile: Profile, environment: Environment, eyes: Eyes, given: Sequence[str] = ()) -> Deployment:
         hashes = {}
@@ -100,6 +104,11 @@ def _profile_of(record: Record) -> str:
     """Its profile's file, wherever that is; its name when nothing is known of it."""
     file = record.revision.deployment.file if record.revision else ""
     return file or record.name
+
+
+def _given(record: Record, given: Sequence[str]) -> tuple[str, ...]:
+    """What it was deployed with (``--set``), then what is given now."""
+    return (*(record.revision.deployment.given if record.revision else ()), *given)
 
 
 def _state_dir(given: str | None) -> Path:

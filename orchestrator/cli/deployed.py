@@ -48,4 +48,4 @@ def _serves(spec: Spec, model: str) -> bool:
 def _spec(record: Record) -> Spec | None:
     if record.revision:
         return record.revision.deployment.spec
-    return record.attempt.spec if record.attempt else None
+    return record.attempt.deployment.spec if record.attempt else None

@@ -1,5 +1,6 @@
 """Progress on stderr: one line redrawn on a terminal, a line now and then elsewhere."""
 
+import contextlib
 import os
 import sys
 import threading
@@ -10,49 +11,71 @@ NOW_AND_THEN = 15.0  # seconds between progress lines where there is no terminal
 
 
 class Console:
+    """Whoever reads it may go away: then it falls silent, for progress never ends the work."""
+
     def __init__(self, *, follow: bool = False) -> None:
         self.terminal = sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
         self.follow = follow
         self._drawn = False
+        self._gone = False
         self._last = 0.0
         self._lock = threading.Lock()
         self._follower: threading.Thread | None = None
+        self._followed = threading.Event()  # set when what is followed has ended
 
     def say(self, line: str) -> None:
         with self._lock:
-            self._wipe()
-            print(line, file=sys.stderr, flush=True)  # noqa: T201 (this is where progress goes)
+            self._write(f"{line}\n")
 
     def progress(self, line: str) -> None:
         with self._lock:
             if self.terminal:
-                self._wipe()
-                width = os.get_terminal_size(sys.stderr.fileno()).columns if sys.stderr.isatty() else 80
-                print(line[: width - 1], end="", file=sys.stderr, flush=True)  # noqa: T201
+                self._write(line[: _width() - 1])
                 self._drawn = True
             elif time.monotonic() - self._last >= NOW_AND_THEN:
                 self._last = time.monotonic()
-                print(line, file=sys.stderr, flush=True)  # noqa: T201
+                self._write(f"{line}\n")
 
     def engine(self, log: str) -> None:
+        self._end_follower()
         if self.follow and log:
-            self._follower = threading.Thread(target=self._show, args=(Path(log),), daemon=True)
+            self._followed = threading.Event()
+            self._follower = threading.Thread(target=self._show, args=(Path(log), self._followed), daemon=True)
             self._follower.start()
 
     def close(self) -> None:
+        self._end_follower()
         with self._lock:
-            self._wipe()
+            self._write("")
 
-    def _wipe(self) -> None:
-        if self._drawn:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)  # noqa: T201
-            self._drawn = False
+    def _write(self, text: str) -> None:
+        """In place of the progress line, if one is drawn."""
+        if self._gone:
+            return
+        try:
+            sys.stderr.write(f"\r\x1b[K{text}" if self._drawn else text)
+            sys.stderr.flush()
+        except OSError:
+            self._gone = True
+        self._drawn = False
 
-    def _show(self, log: Path) -> None:
+    def _show(self, log: Path, ended: threading.Event) -> None:
         from orchestrator.cli.logs import follow
 
-        for chunk in follow(log):
-            with self._lock:
-                self._wipe()
-                sys.stderr.write(chunk)
-                sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            for chunk in follow(log, ended):
+                with self._lock:
+                    self._write(chunk)
+
+    def _end_follower(self) -> None:
+        if self._follower:
+            self._followed.set()
+            self._follower.join()
+            self._follower = None
+
+
+def _width() -> int:
+    """Of the terminal; it may have been hung up meanwhile."""
+    with contextlib.suppress(OSError):
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    return 80

@@ -1,8 +1,8 @@
 """`orch logs`: what the engine wrote."""
 
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Event
 from typing import Annotated
 
 import typer
@@ -29,20 +29,23 @@ def logs(
     chosen = choose([name] if name else [], here.eyes)[0]
     log = _choose(chosen, here.eyes.state.logs(chosen), previous)
     if following:
-        for chunk in follow(log):
+        for chunk in follow(log, Event()):
             typer.echo(chunk, nl=False)
-    typer.echo(log.read_text(encoding="utf-8", errors="replace"), nl=False)
+    else:
+        typer.echo(log.read_text(encoding="utf-8", errors="replace"), nl=False)
     return 0
 
 
-def follow(log: Path) -> Iterator[str]:
-    """What is there, then what is added, for ever."""
+def follow(log: Path, ended: Event) -> Iterator[str]:
+    """What is there, then what is added, until ``ended``; what was written before that is still shown."""
     with log.open(encoding="utf-8", errors="replace", newline="") as stream:
-        while True:
+        last = False
+        while not last:
+            last = ended.is_set()
             if chunk := stream.read():
                 yield chunk
             else:
-                time.sleep(LOOK_EVERY)
+                ended.wait(LOOK_EVERY)
 
 
 def _choose(name: str, kept: Sequence[Path], previous: bool) -> Path:

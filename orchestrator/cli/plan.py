@@ -56,6 +56,9 @@ def seconds(text: str | None) -> float | None:
     from orchestrator.units import parse_duration
 
     try:
-        return parse_duration(text) if text is not None else None
+        found = parse_duration(text) if text is not None else None
+        if found == 0:
+            raise ValueError("nothing is ready in no time")
+        return found
     except ValueError as error:
         raise UsageProblem(f"use --timeout {text}", str(error), "write it as 10m or 90s") from None

@@ -63,6 +63,8 @@ def _rows(here: "Context", names: "Sequence[str]") -> "tuple[Row, ...]":
 
 def _wanted(here: "Context", record: "Record") -> "Deployment | str | None":
     """What the files want now. Where their text is that of the revision, the revision itself: no need to read YAML."""
+    import os
+    from contextlib import suppress
     from pathlib import Path
 
     from orchestrator.errors import OrchError
@@ -72,14 +74,16 @@ def _wanted(here: "Context", record: "Record") -> "Deployment | str | None":
     known = record.revision.deployment
     profile = Path(known.file or here.root / "profiles" / f"{record.name}.yaml")
     environment = here.root / "environments" / f"{known.environment}.yaml"
-    try:
+    if not os.path.exists(profile):  # noqa: PTH110 (pathlib's may raise)
+        return "profile gone"
+    texts: tuple[str, ...] = ()
+    with suppress(OSError, UnicodeError):  # loading knows what is wrong with them, and where else to look
         texts = (profile.read_text(encoding="utf-8"), environment.read_text(encoding="utf-8"))
-        if texts == (known.profile_text, known.environment_text) and not any("${" in text for text in texts):
-            return _with_secrets_of_now(here, known)
+    if texts == (known.profile_text, known.environment_text) and not any("${" in text for text in texts):
+        return _with_secrets_of_now(here, known)
+    try:
         return here.desired([str(profile)], here.eyes, known.given)[0]
-    except OSError:
-        return None if not profile.exists() else "environment gone"
-    except OrchError:
+    except (OSError, OrchError):
         return "files do not load; see `orch validate`"
 
 

@@ -7,30 +7,30 @@ place (a virtual environment does not survive being renamed), and real only once
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator import locks
 from orchestrator.codec import from_file, to_json
 from orchestrator.errors import OrchError, RuntimeFailure
-from orchestrator.files import read_json, write_json
+from orchestrator.files import make_folder, read_json, write_json
 from orchestrator.model import RuntimeInfo, RuntimeSpec
+from orchestrator.ports import Say
 from orchestrator.runtimes import inspect
 
 if TYPE_CHECKING:
     from orchestrator.runtimes.uv import Uv
 
 MARK = "orch-runtime.json"
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def build(data_dir: Path, spec: RuntimeSpec, variables: Mapping[str, str], say: 
     from orchestrator.runtimes.uv import Uv
 
     try:
-        (data_dir / "runtimes").mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(data_dir / "runtimes")
         with tempfile.TemporaryDirectory(prefix="orch-uv-") as work:
             builder = _Builder(data_dir, spec, variables, Uv(spec, variables, Path(work)), say)
             resolution = resolution or builder.resolve()
@@ -158,11 +158,7 @@ def _remove(place: Path) -> None:
 @contextmanager
 def _locked(file: Path, key: str, say: Say) -> Iterator[None]:
     with file.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"runtime {key} is being built by another orch; waiting for it")
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        locks.hold(handle.fileno(), f"runtime {key}", say)
         yield  # closing the file lets go; the file itself stays, or two builders could lock two different files
 
 

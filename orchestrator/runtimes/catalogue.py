@@ -4,20 +4,19 @@
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.codec import from_file, to_json
 from orchestrator.errors import RuntimeFailure
 from orchestrator.files import read_json, write_json
 from orchestrator.model import Json, RuntimeInfo, RuntimeSpec, RuntimeState
+from orchestrator.ports import Say
 from orchestrator.runtimes import build, conda, inspect
 from orchestrator.shell import CommandFailed, run
 
 PARSE_TIMEOUT = 180.0  # seconds; 7 to 17 are usual, and a cold disk takes its time
 QUIET = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
-
-Say = Callable[[str], None]
 
 
 class RuntimeReader:

@@ -4,6 +4,7 @@ the files. Nothing here asks orch how it is."""
 import json
 import os
 import signal
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from fakes.sandbox import Background, Result, Sandbox, all_pids, wait_until
+
+CLIENT = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], sys.argv[2].encode()).status)"
 
 
 class Project:
@@ -96,6 +99,15 @@ def ask(port: int, path: str = "/v1/models", body: Any = None, key: str = "") ->
             return error.code, error.read().decode()
     except (urllib.error.URLError, ConnectionResetError):
         return 0, ""
+
+
+def request_in_flight(project: Project, go: Path) -> Background:
+    """A client whose request to ``a`` is being worked on until the file ``go`` is there; it prints the status."""
+    chat = {"model": "a", "messages": [{"role": "user", "content": "hi"}], "fake_wait_for": str(go)}
+    url = f"http://127.0.0.1:{project.port}/v1/chat/completions"
+    client = project.sandbox.start_command([sys.executable, "-c", CLIENT, url, json.dumps(chat)])
+    wait_until(lambda: 'model_name="a"} 1.0' in ask(project.port, "/metrics")[1])
+    return client
 
 
 def serves(port: int, name: str) -> bool:

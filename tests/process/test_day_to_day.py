@@ -3,21 +3,15 @@
 import json
 import shutil
 import signal
-import sys
 
-from deploy_kit import Project, alive, ask, ended, environ, serves
+from deploy_kit import Project, alive, ask, ended, environ, request_in_flight, serves
 from fakes.sandbox import wait_until
-
-CLIENT = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], sys.argv[2].encode()).status)"
 
 
 def test_stop_must_let_a_request_in_flight_finish(project: Project) -> None:
     pid = project.up()
     go = project.sandbox.home / "answer"
-    chat = {"model": "a", "messages": [{"role": "user", "content": "hi"}], "fake_wait_for": str(go)}
-    url = f"http://127.0.0.1:{project.port}/v1/chat/completions"
-    client = project.sandbox.start_command([sys.executable, "-c", CLIENT, url, json.dumps(chat)])
-    wait_until(lambda: 'model_name="a"} 1.0' in ask(project.port, "/metrics")[1])
+    client = request_in_flight(project, go)
     stop = project.sandbox.start("stop", "a")
     wait_until(lambda: ask(project.port, "/health")[0] == 0)
     assert alive(pid)

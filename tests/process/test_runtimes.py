@@ -157,7 +157,7 @@ def test_a_second_builder_waits_and_finds_it_done(runtimes: Runtimes) -> None:
     assert building.wait(30)
     info = runtimes.ensure(SPEC, wait)
     builder.join()
-    assert second == [f"runtime {key} is being built by another orch; waiting for it"]
+    assert second == [f"waiting: another orch is working on runtime {key}"]
     assert built == [info]
 
 

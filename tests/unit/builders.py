@@ -72,7 +72,7 @@ def remembered(
 ) -> Record:
     """``ready``: its last attempt came up, and is the current revision."""
     attempt = Attempt(
-        f"00001-{of.name}", 4000, 40000, "boot", NOW - 60, of.spec, ready_at=NOW if ready else None, ended=ended
+        f"00001-{of.name}", 4000, 40000, "boot", NOW - 60, of, ready_at=NOW if ready else None, ended=ended
     )
     revision = Revision(number, digest(of.spec), of, NOW, ready_seconds=cost) if ready else None
     return Record(of.name, intent, revision, attempt, rejected, because)

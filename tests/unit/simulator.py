@@ -59,7 +59,7 @@ def _ready(observed: Observed, wanted: Deployment) -> Observed:
 
 def _attempt(instance: Instance, wanted: Deployment) -> Attempt:
     assert instance.leader is not None
-    return Attempt(instance.marker.attempt, instance.leader.pid, instance.leader.start, "boot", NOW, wanted.spec)
+    return Attempt(instance.marker.attempt, instance.leader.pid, instance.leader.start, "boot", NOW, wanted)
 
 
 def _last(observed: Observed, name: str) -> Instance:

@@ -103,7 +103,7 @@ attempts = st.builds(
     start=st.integers(0, 1 << 40),
     boot=words,
     at=seconds,
-    spec=specs,
+    deployment=deployments,
     ready_at=st.none() | seconds,
     ended=text,
 )

@@ -9,7 +9,7 @@ from orchestrator.codec import digest
 from orchestrator.model import Attempt, Deployment, Intent, Phase, Record, Revision
 
 OLD, NEW = wanted(max_model_len=4096), wanted(max_model_len=8192)
-ATTEMPT = Attempt("00002-x", 5000, 1, "boot", NOW, NEW.spec)
+ATTEMPT = Attempt("00002-x", 5000, 1, "boot", NOW, NEW)
 
 
 def test_a_start_is_recorded_without_touching_what_was_good() -> None:
