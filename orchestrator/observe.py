@@ -38,7 +38,7 @@ def token(eyes: Eyes, refs: Mapping[str, object]) -> str | None:
 
 def _judged(eyes: Eyes, seen: Iterable[Instance], records: Mapping[str, Record]) -> tuple[Instance, ...]:
     """Probes the living ones side by side: a hung engine costs its time-out once, not once each."""
-    listed = list(seen)
+    listed = [_known(one, records.get(one.name)) for one in seen]
     if not any(one.leader for one in listed):
         return tuple(_one(one, None, records.get(one.name), eyes) for one in listed)
     with ThreadPoolExecutor(max_workers=8) as pool:
@@ -54,15 +54,25 @@ def _ask(eyes: Eyes, instance: Instance, record: Record | None) -> Answer | None
     return eyes.prober.ask(vllm.endpoint(instance.spec), names, token(eyes, refs))
 
 
+def _attempt(instance: Instance, record: Record | None) -> Attempt | None:
+    attempt = record.attempt if record else None
+    return attempt if attempt and attempt.id == instance.marker.attempt else None
+
+
+def _known(instance: Instance, record: Record | None) -> Instance:
+    """With what the record tells of this start."""
+    attempt = _attempt(instance, record)
+    return replace(instance, spec=instance.spec or attempt.deployment.spec, log=attempt.log) if attempt else instance
+
+
 def _one(instance: Instance, answer: Answer | None, record: Record | None, eyes: Eyes) -> Instance:
-    attempt = record.attempt if record and record.attempt and record.attempt.id == instance.marker.attempt else None
-    known = replace(instance, log=attempt.log if attempt else "", started_at=instance.started_at)
+    attempt = _attempt(instance, record)
     if instance.leader is None:
-        return replace(known, phase=Phase.FAILED, why=_ending(eyes, attempt))
+        return replace(instance, phase=Phase.FAILED, why=_ending(eyes, attempt))
     if answer is not None and answer.ready:
-        return replace(known, phase=Phase.READY)
+        return replace(instance, phase=Phase.READY)
     was_ready = attempt is not None and attempt.ready_at is not None
-    return replace(known, phase=Phase.UNHEALTHY if was_ready else Phase.STARTING, why=answer.why if answer else "")
+    return replace(instance, phase=Phase.UNHEALTHY if was_ready else Phase.STARTING, why=answer.why if answer else "")
 
 
 def _with_endings(eyes: Eyes, records: Mapping[str, Record], instances: Sequence[Instance]) -> Mapping[str, Record]:

@@ -8,10 +8,11 @@ all prepare steps come before the first of them (invariant 2), and a stop before
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from orchestrator.conflicts import conflicts, holds
 from orchestrator.drift import diff
 from orchestrator.errors import PlanError, raise_all
 from orchestrator.history import rejection
-from orchestrator.model import Deployment, Instance, Intent, Observed, Phase, PortHolder, Record, RuntimeSpec
+from orchestrator.model import Deployment, Instance, Intent, Observed, Phase, Record, RuntimeSpec
 from orchestrator.plan import (
     Adjust,
     AwaitReady,
@@ -229,73 +230,14 @@ def _not_replaceable(observed: Observed, options: Options) -> list[PlanError]:
 
 
 def _conflicts(verdicts: Sequence[_Verdict], leaving: Mapping[str, Reason], observed: Observed) -> list[PlanError]:
+    starting = [one.deployment for one in verdicts if one.start]
     stopping = {one.marker.attempt for verdict in verdicts for one in verdict.stop}
     staying = [
         one
         for one in observed.instances
         if one.leader and one.name not in leaving and one.marker.attempt not in stopping
     ]
-    ours = {process.pid for one in observed.instances for process in one.processes}
-    errors: list[PlanError] = []
-    first: dict[str, str] = {}
-    for verdict in (one for one in verdicts if one.start):
-        wanted = verdict.deployment
-        for claim in sorted(wanted.claims):
-            if (other := first.setdefault(claim, wanted.name)) != wanted.name:
-                why, at = f"{claim} is wanted by {other} too", wanted.source.at("serve", "port")
-                errors.append(PlanError(f"start {wanted.name}", why, "start one of the two", at))
-        if (state := observed.runtimes.get(wanted.name)) and state.status == "missing":
-            at = wanted.source.at("environment")
-            errors.append(PlanError(f"use the runtime of {wanted.environment}", state.why, at=at))
-        errors += _held_by_ours(wanted, staying, observed)
-        holder = observed.holders.get(wanted.spec.serve.port)
-        if holder and holder.pid not in ours and not (holder.pid == 0 and _someone_of_ours(holder.port, observed)):
-            errors.append(_held_by_others(wanted, holder))
-    return errors
-
-
-def _held_by_ours(wanted: Deployment, staying: Iterable[Instance], observed: Observed) -> list[PlanError]:
-    errors = []
-    for other in staying:
-        held = sorted(_holds(other, observed) & wanted.claims)
-        if not held or other.name == wanted.name:
-            continue
-        do = f"add `--replace {other.name}` to stop it in the same plan, or give {wanted.name} another {_noun(held)}"
-        why = f"{' and '.join(held)} {'are' if held[1:] else 'is'} held by {other.name}, which runs"
-        if other.owned:
-            do = "end that one there first"
-            why += f" in the foreground under `orch run` (pid {other.marker.owner.partition(':')[0]})"
-        at = wanted.source.at("serve", "port") if held[-1].startswith("port") else wanted.source.at("gpus")
-        errors.append(PlanError(f"start {wanted.name}", why, do, at=at))
-    return errors
-
-
-def _holds(instance: Instance, observed: Observed) -> frozenset[str]:
-    """What an instance keeps others from having: what its spec claims, and where it is seen listening."""
-    pids = {process.pid for process in instance.processes}
-    listens = {f"port {port}" for port, one in observed.holders.items() if one.pid in pids}
-    return (Deployment(instance.name, "", instance.spec).claims if instance.spec else frozenset()) | listens
-
-
-def _noun(claims: Iterable[str]) -> str:
-    return " and ".join(dict.fromkeys(claim.partition(" ")[0] for claim in claims))
-
-
-def _held_by_others(wanted: Deployment, holder: PortHolder) -> PlanError:
-    what, at = f"start {wanted.name}", wanted.source.at("serve", "port")
-    if not holder.pid:
-        why = f"port {holder.port} is in use by a process that this user may not see"
-        return PlanError(what, why, "change the port, or have its owner end it", at)
-    if other := holder.marker:
-        why = f"port {holder.port} is in use by {other.name} of another project, {other.project} (pid {holder.pid})"
-        return PlanError(what, why, f"`orch stop {other.name}` there, or change the port", at)
-    who = f"pid {holder.pid} ({holder.command}, user {holder.user})"
-    why = f"port {holder.port} is in use by {who}, which orch did not start"
-    return PlanError(what, why, "end it yourself, or change the port", at)
-
-
-def _someone_of_ours(port: int, observed: Observed) -> bool:
-    return any(one.leader and one.spec and one.spec.serve.port == port for one in observed.instances)
+    return conflicts(starting, staying, observed)
 
 
 # ---------------------------------------------------------------------------------------------------- the plan itself
@@ -363,7 +305,7 @@ class _Builder:
             reason = self.leaving.get(one.name) or moving.get(one.marker.attempt)
             if not one.leader or reason is None:
                 continue
-            clash = _holds(one, self.observed) & wanted.claims
+            clash = holds(one, self.observed) & wanted.claims
             if clash or (first and reason is Reason.REPLACED):
                 found.append((one, reason))
         return found

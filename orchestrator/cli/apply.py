@@ -28,14 +28,13 @@ def apply(
     from orchestrator.cli import changes
     from orchestrator.cli.context import context
     from orchestrator.cli.events import Console
-    from orchestrator.cli.plan import BEGIN, planner, seconds
+    from orchestrator.cli.plan import planner, seconds
 
     here = context(root, state_dir, paths or ())
     world = None if dry_run else here.world(Console(follow=follow))
     desired = here.desired(paths or (), world or here.eyes, given or ())
     if not desired:
-        typer.echo(BEGIN, err=True)
-        return 0
+        return changes.nothing(here, output)
     planning = planner(desired, prune=prune, replace=replace or (), unpin=unpin)
     if world is None:
         return changes.dry_run(planning, desired, here, output)

@@ -24,6 +24,14 @@ def show(plan: Plan, here: Context, output: Output) -> None:
         typer.echo(plan_text(plan, here.root.name))
 
 
+def nothing(here: Context, output: Output) -> int:
+    """No PATH was given and nothing is deployed: says how to begin."""
+    if output is Output.JSON:
+        show(Plan(), here, output)
+    typer.echo("Nothing is deployed in this project; begin with `orch apply profiles/NAME.yaml`.", err=True)
+    return 0
+
+
 def dry_run(planner: Planner, desired: Sequence[Deployment], here: Context, output: Output) -> int:
     """Carried out by a world that cannot write."""
     plan = look(planner, desired, here.eyes)

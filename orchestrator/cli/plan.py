@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from orchestrator.controller import Planner
     from orchestrator.model import Deployment
 
-BEGIN = "Nothing is deployed in this project; begin with `orch apply profiles/NAME.yaml`."
-
 
 def plan(
     paths: options.Paths = None,
@@ -35,8 +33,7 @@ def plan(
     here = context(root, state_dir, paths or ())
     desired = here.desired(paths or (), here.eyes, given or ())
     if not desired:
-        typer.echo(BEGIN, err=True)
-        return 0
+        return changes.nothing(here, output)
     found = look(planner(desired, prune=prune, replace=replace or (), unpin=unpin), desired, here.eyes)
     changes.show(found, here, output)
     if detailed and not found.empty:

@@ -1,9 +1,11 @@
 """What `apply` makes of a profile, of an edit, and of an edit that cannot start."""
 
 import json
+import shlex
+import signal
 
 import pytest
-from deploy_kit import Project, alive, ask, fields, in_session, kill, serves
+from deploy_kit import Project, alive, ask, ended, fields, in_session, kill, serves
 from fakes.sandbox import wait_until
 
 
@@ -150,6 +152,27 @@ def test_stop_must_end_what_a_killed_leader_left(project: Project) -> None:
     project.orch("stop", "a")
     assert project.sandbox.living() == {}
     assert project.row()["phase"] == "stopped"
+
+
+@pytest.mark.parametrize("streams", ["2>&1", "2>&1 >/dev/null"])
+def test_a_reader_that_goes_away_must_not_leave_the_engine_dead(project: Project, streams: str) -> None:
+    """With both streams it leaves at the plan, with stderr alone at the stop itself."""
+    project.up()
+    project.profile(serve={"max_model_len": 512})
+    command = shlex.join(project.sandbox.command("apply", "a", "--yes"))
+    shell = project.sandbox.start_command(["bash", "-c", f"{command} {streams} | grep -q 'stop a'"])
+    assert ended(shell) == 0
+    assert serves(project.port, "a")
+
+
+def test_a_hung_up_terminal_must_be_taken_like_ctrl_c(project: Project) -> None:
+    project.profile(args={"fake_never_ready": True})
+    apply = project.sandbox.start("apply", "a", "--yes")
+    pid = project.asleep()
+    apply.process.send_signal(signal.SIGHUP)
+    assert ended(apply) == 130
+    assert "a goes on starting" in apply.output
+    assert alive(pid)
 
 
 def test_deleted_state_must_lose_no_engine(project: Project) -> None:

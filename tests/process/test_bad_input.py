@@ -29,6 +29,34 @@ def test_the_files_own_mistakes_must_be_named_in_place(project: Project) -> None
     project.orch("status")
 
 
+@pytest.mark.parametrize("file", ["profiles/a.yaml", "environments/fake.yaml"])
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00name", b"name: ["])
+def test_status_must_bear_files_that_do_not_load(project: Project, file: str, content: bytes) -> None:
+    project.up()
+    (project.sandbox.project / file).write_bytes(content)
+    assert project.row()["drift"] == "files do not load; see `orch validate`"
+    (project.sandbox.project / file).unlink()
+    (project.sandbox.project / file).mkdir()
+    assert project.row()["drift"] == "files do not load; see `orch validate`"
+
+
+def test_status_must_say_that_a_profile_is_gone(project: Project) -> None:
+    project.up()
+    (project.sandbox.project / "profiles" / "a.yaml").unlink()
+    assert project.row()["drift"] == "profile gone"
+    assert project.row()["phase"] == "ready"
+
+
+def test_a_project_whose_folder_is_no_text_must_be_served(project: Project) -> None:
+    odd = project.sandbox.home / os.fsdecode(b"p\xff")
+    project.profile()
+    project.sandbox.project.rename(odd)
+    project.sandbox.project.mkdir()
+    project.orch("apply", "a", "--yes", "--root", str(odd))
+    assert serves(project.port, "a")
+    assert "Nothing to change" in project.orch("plan", "a", "--root", str(odd)).stdout
+
+
 def test_a_file_that_cannot_be_read_must_be_named(project: Project) -> None:
     (project.sandbox.project / "profiles" / "a.yaml").mkdir()
     project.orch("plan", "profiles/a.yaml", code=1)

@@ -53,6 +53,13 @@ def test_the_engines_own_status_must_be_the_commands(project: Project) -> None:
     assert not (project.state / "record.json").exists()
 
 
+def test_nothing_but_the_wait_must_reap_the_engine(project: Project) -> None:
+    """subprocess warns when it takes over a child whose object is gone; with the child it takes the exit status."""
+    project.env["PYTHONWARNINGS"] = "always::ResourceWarning"
+    project.profile(args={"fake_exit_code": 3})
+    assert "is still running" not in project.orch("run", "a", code=3).stderr
+
+
 def test_run_must_prepare_like_apply(project: Project) -> None:
     project.profile(args={"no_such_flag": 1})
     assert "unrecognized arguments" in project.orch("run", "a", code=1).stderr

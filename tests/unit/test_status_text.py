@@ -28,7 +28,7 @@ CASES: dict[str, Callable[[], Sequence[Row]]] = {
     "files-broken": lambda: _rows(
         seen([running(Q)], [remembered(Q)]), ("qwen", "files do not load; see `orch validate`")
     ),
-    "profile-gone": lambda: _rows(seen([running(Q)], [remembered(Q)])),
+    "profile-gone": lambda: _rows(seen([running(Q)], [remembered(Q)]), ("qwen", "profile gone")),
     "starting": lambda: _rows(
         seen([running(Q, phase=Phase.STARTING, why="connection refused")], [remembered(Q, ready=False)]), Q
     ),

@@ -1,0 +1,56 @@
+"""The state's files where something is wrong with them, and who may look into its folders."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from orchestrator.files import make_folder, read_json, write_json
+from orchestrator.store import State, project_id
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return State(tmp_path / "deep" / "state", tmp_path)
+
+
+def test_every_folder_is_private(tmp_path: Path, state: State) -> None:
+    state.new_attempt("a")
+    made = [tmp_path / "deep", *(path for path in (tmp_path / "deep").rglob("*") if path.is_dir())]
+    assert len(made) == 6
+    assert {path.stat().st_mode & 0o777 for path in made} == {0o700}
+
+
+def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir(mode=0o755)
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert [(tmp_path / one).stat().st_mode & 0o777 for one in ("a", "a/b")] == [0o755, 0o700]
+
+
+def test_a_file_nested_without_end_is_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "record.json"
+    file.write_text('{"a":' + "[" * 200_000)
+    assert read_json(file) is None
+
+
+def test_a_name_that_is_no_text_is_read_back(tmp_path: Path) -> None:
+    value = {"file": os.fsdecode(b"/p\xff/\xc3\xa9")}
+    write_json(tmp_path / "x.json", value)
+    assert read_json(tmp_path / "x.json") == value
+
+
+def test_the_next_attempt_follows_the_last_and_strangers_are_left_alone(state: State) -> None:
+    attempts = [state.new_attempt("a") for _ in range(12)]
+    folder = attempts[0][1].parent
+    (folder / "2024backup.log").write_text("mine")
+    number, log = state.new_attempt("a")
+    assert number.startswith("00013-")
+    assert (folder / "2024backup.log").read_text() == "mine"
+    assert list(state.logs("a")) == [*(path for _, path in attempts[3:]), log]
+
+
+def test_a_project_may_have_any_name(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"p\xff")
+    assert project_id(odd) != project_id(tmp_path / os.fsdecode(b"p\xfe"))
+    assert project_id(odd).isascii()
