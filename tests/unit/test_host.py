@@ -31,14 +31,14 @@ def test_what_stands_behind_a_secret_is_no_part_of_it(tmp_path: Path, kind: str,
 @pytest.mark.parametrize("kind", ["env", "file"])
 @pytest.mark.parametrize("bad", ["\n", "\r", "\0", "\x1b", "\t", "\x85", "\u2028"])
 def test_a_secret_that_fits_in_no_header_is_refused_unseen(tmp_path: Path, kind: str, bad: str) -> None:
-    with pytest.raises(HostError, match="cannot read the secret KEY: .* holds a line break") as caught:
+    with pytest.raises(HostError, match=r"cannot read the secret KEY: .* holds a line break") as caught:
         secret(tmp_path, kind, f"{HIDDEN}{bad}more".encode())
     assert HIDDEN not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["env", "file"])
 def test_a_secret_that_is_no_text_is_refused_unseen(tmp_path: Path, kind: str) -> None:
-    with pytest.raises(HostError, match="not UTF-8|not text") as caught:
+    with pytest.raises(HostError, match=r"not UTF-8|not text") as caught:
         secret(tmp_path, kind, HIDDEN.encode() + b"\xff")
     assert HIDDEN not in str(caught.value)
 

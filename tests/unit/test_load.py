@@ -484,6 +484,71 @@ def test_any_values_load_or_are_refused_in_words(write: Write, profile: Any, env
                 assert ": cannot " in line
 
 
+REPOSITORIES = ["Qwen/Qwen3-8B", "gpt2", "a_b/c.d", "A/b-c_d.e", "x" * 96]
+NO_REPOSITORIES = [
+    "Qwen/Qwen3..8B",
+    "a--b",
+    "x/a--b",
+    "x.git",
+    "o/x.git",
+    "x.",
+    "o-/x",
+    "o/-x",
+    "a/b/c",
+    "x" * 97,
+    "o/\u00e9",
+]
+
+
+@pytest.mark.parametrize("name", REPOSITORIES + NO_REPOSITORIES)
+def test_a_repository_has_a_name_that_the_hub_allows(write: Write, name: str) -> None:
+    from huggingface_hub.utils import validate_repo_id
+
+    file = write("a.yaml", f"name: a\nenvironment: cpu\nmodel: {{repo: {name}}}\n")
+    if name in REPOSITORIES:
+        validate_repo_id(name)
+        assert load_profile(file, {}).model.repo == name
+    else:
+        assert "is not a repository on the Hub" in refusal(load_profile, file, {})[0]
+
+
+@pytest.mark.parametrize(
+    "line", ["https://me:hunter2@h/simple", "x @ git+https://hunter2@h/x.git", "x @ ftp://a:hunter2@h/x"]
+)
+@pytest.mark.parametrize("key", ["index", "find_links", "requirements", "constraints", "overrides"])
+def test_a_url_with_credentials_is_refused_unseen(write: Write, key: str, line: str) -> None:
+    lists = {"requirements": ["vllm"]} | {key: ["${URL}"]}
+    file = write("e.yaml", json.dumps({"name": "e", "runtime": lists}))
+    found = "\n".join(refusal(load_environment, file, {"URL": line}))
+    assert f"cannot use runtime.{key}[0]: the URL holds a user name or a password; keep it in ~/.netrc" in found
+    assert "hunter2" not in found
+    file = write("e.yaml", json.dumps({"name": "e", "runtime": {"requirements": ["vllm"]} | {key: line}}))
+    assert "hunter2" not in "\n".join(refusal(load_environment, file, {}))
+
+
+def test_a_url_without_credentials_is_taken(write: Write) -> None:
+    lines = [
+        "x @ git+ssh://git@github.com/o/x@v1",
+        "y @ https://h:8080/y@1.0/y.whl?a@b",
+        "z @ git+https://h/z.git@main",
+    ]
+    runtime = {"requirements": lines, "index": ["https://h:8080/simple"], "find_links": ["https://h/@me"]}
+    assert load_environment(write("e.yaml", json.dumps({"name": "e", "runtime": runtime})), {}).runtime == RuntimeSpec(
+        "requirements", requirements=tuple(lines), index=("https://h:8080/simple",), find_links=("https://h/@me",)
+    )
+
+
+@pytest.mark.parametrize("value", ["hunter\n2", "hunter\x1b2", "hunter\udcff2", "hunter2\0"])
+@pytest.mark.parametrize(
+    ("place", "name"), [("cuda: {home: '${V:-x}'}", "V"), ("env: {A: '${V}'}", "V"), ("cuda: {home: ~/x}", "HOME")]
+)
+def test_a_variable_that_is_no_text_is_named(write: Write, value: str, place: str, name: str) -> None:
+    found = refusal(load_environment, write("e.yaml", f"{ENVIRONMENT}{place}"), {name: value})
+    assert len(found) == 1
+    assert f"the variable {name} holds a line break, a control character or what is not UTF-8" in found[0]
+    assert "hunter" not in found[0]
+
+
 # ------------------------------------------------------------------------------------------------------- overrides
 
 

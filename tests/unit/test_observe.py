@@ -27,6 +27,9 @@ class World:
     def list(self, *_: object) -> tuple[Instance, ...]:
         return (self.instance,)
 
+    def tail(self, *_: object) -> tuple[str, ...]:
+        return ()
+
     def ask(self, endpoint: Endpoint, *_: object) -> Answer:
         self.asked.append(endpoint)
         return Answer(True)
