@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from orchestrator.engines import vllm
 from orchestrator.errors import HostError
-from orchestrator.model import Attempt, Deployment, Instance, Marker, Observed, Phase, Record
+from orchestrator.model import Attempt, Deployment, Instance, Marker, Observed, Phase, Record, SecretRef
 from orchestrator.ports import Answer, Eyes
 
 
@@ -27,11 +27,11 @@ def observe(eyes: Eyes, desired: Sequence[Deployment] = ()) -> Observed:
     )
 
 
-def token(eyes: Eyes, refs: Mapping[str, object]) -> str | None:
+def token(eyes: Eyes, refs: Mapping[str, SecretRef]) -> str | None:
     """The engine's API key when this process can read it; without it /v1/models answers 401."""
     ref = refs.get("VLLM_API_KEY")
     try:
-        return eyes.host.secret("VLLM_API_KEY", ref) if ref else None  # type: ignore[arg-type]
+        return eyes.host.secret("VLLM_API_KEY", ref) if ref else None
     except HostError:
         return None
 
@@ -49,7 +49,8 @@ def _judged(eyes: Eyes, seen: Iterable[Instance], records: Mapping[str, Record])
 def _ask(eyes: Eyes, instance: Instance, record: Record | None) -> Answer | None:
     if instance.leader is None or instance.spec is None:
         return None
-    refs = record.revision.deployment.secret_refs if record and record.revision else {}
+    known = _attempt(instance, record) or (record.revision if record else None)
+    refs = known.deployment.secret_refs if known else {}
     names = Deployment(instance.name, "", instance.spec).served_names
     return eyes.prober.ask(vllm.endpoint(instance.spec), names, token(eyes, refs))
 
