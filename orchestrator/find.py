@@ -33,7 +33,9 @@ def read_text(path: str | Path, kind: str) -> str:
             data = stream.read(MAX_BYTES + 1)
             size = os.fstat(stream.fileno()).st_size
     except FileNotFoundError as error:
-        raise InputError("read", "there is no such file", at=file) from error
+        link = os.path.islink(path)  # noqa: PTH114 (never raises)
+        why = f"it is a link to {Path(path).readlink()}, which is not there" if link else "there is no such file"
+        raise InputError("read", why, at=file) from error
     except (OSError, ValueError) as error:
         raise InputError("read", (getattr(error, "strerror", None) or str(error)).lower(), at=file) from error
     if len(data) > MAX_BYTES:
@@ -48,14 +50,15 @@ def read_text(path: str | Path, kind: str) -> str:
 
 
 def folder_files(folder: str | Path) -> list[Path]:
-    """The YAML files directly inside ``folder``, sorted; none when there is no such folder."""
+    """What is called like a YAML file directly inside ``folder``, sorted; none when there is no such folder. A broken
+    link or a folder among them is refused by whoever reads it, and not passed over."""
     try:
         inside = sorted(Path(folder).iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise InputError("read", (error.strerror or str(error)).lower(), at=display(folder)) from error
-    return [path for path in inside if path.suffix in ENDINGS and not path.name.startswith(".") and path.is_file()]
+    return [path for path in inside if path.suffix in ENDINGS and not path.name.startswith(".")]
 
 
 def find_files(path: str, root: Path) -> list[Path]:

@@ -67,8 +67,11 @@ class StateReader:
     def _folders(self) -> list[Path]:
         try:
             return sorted(path for path in self.folder.iterdir() if path.is_dir())
-        except OSError:
+        except FileNotFoundError:
             return []
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise HostError(f"read orch's state in {self.folder}", why, "name its folder with --state-dir") from error
 
     def _record(self, name: str) -> Record | None:
         return _read_record(self.folder / name / "record.json")

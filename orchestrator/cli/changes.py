@@ -25,10 +25,13 @@ def show(plan: Plan, here: Context, output: Output) -> None:
 
 
 def nothing(here: Context, output: Output) -> int:
-    """No PATH was given and nothing is deployed: says how to begin."""
+    """No PATH was given, and nothing is meant to run: says how to begin."""
     if output is Output.JSON:
         show(Plan(), here, output)
-    typer.echo("Nothing is deployed in this project; begin with `orch apply profiles/NAME.yaml`.", err=True)
+    if stopped := ", ".join(here.eyes.state.records()):
+        typer.echo(f"All of this project is stopped on purpose ({stopped}); `orch start NAME` starts it.", err=True)
+    else:
+        typer.echo("Nothing is deployed in this project; begin with `orch apply profiles/NAME.yaml`.", err=True)
     return 0
 
 

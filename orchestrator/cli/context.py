@@ -65,8 +65,7 @@ class Context:
         from orchestrator.errors import raise_all
         from orchestrator.load import clashes
 
-        running = (one for one in eyes.state.records().values() if one.intent is Intent.RUNNING)
-        sets = [(list(paths), tuple(given))] if paths else [([_profile_of(one)], _given(one, given)) for one in running]
+        sets = [(list(paths), tuple(given))] if paths else _deployed(eyes, given)
         loaded = [(*self.load(some, known), known) for some, known in sets]
         raise_all(clashes([profile for profiles, _, _ in loaded for profile in profiles]))
         return tuple(
@@ -100,9 +99,20 @@ def known_names() -> list[str]:
     return sorted(profiles | set(specs(here.eyes)))
 
 
+def _deployed(eyes: Eyes, given: Sequence[str]) -> list[tuple[list[str], tuple[str, ...]]]:
+    """The profile and the KEY=VALUEs of everything that is meant to run, be its record lost."""
+    records = eyes.state.records()
+    lost = {one.name for one in eyes.target.list(eyes.state.project, {}) if one.leader and not one.owned} - set(records)
+    kept = [one for one in records.values() if one.intent is Intent.RUNNING]
+    return [([_profile_of(one)], _given(one, given)) for one in kept] + [([one], tuple(given)) for one in sorted(lost)]
+
+
 def _profile_of(record: Record) -> str:
     """Its profile's file, wherever that is; its name when nothing is known of it."""
     file = record.revision.deployment.file if record.revision else ""
+    if file and not Path(file).exists():
+        do = f"restore it, or `orch delete {record.name}`"
+        raise InputError(f"plan {record.name}", f"it is deployed and its profile {file} is gone", do)
     return file or record.name
 
 

@@ -37,8 +37,9 @@ def _one(name: str, known: Mapping[str, Spec | None]) -> str:
     from difflib import get_close_matches
 
     close = get_close_matches(name, known, n=1)
-    do = f"did you mean {close[0]}?" if close else "see `orch status`"
-    raise InputError(f"find a deployment called {name}", "this project has none", do)
+    there = f"there is {', '.join(sorted(known))}" if known else "begin with `orch apply profiles/NAME.yaml`"
+    do = f"did you mean {close[0]}?" if close else there
+    raise InputError(f"find a deployment called {name}", "this project has none of that name", do)
 
 
 def _serves(spec: Spec, model: str) -> bool:

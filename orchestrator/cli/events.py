@@ -77,5 +77,5 @@ class Console:
 def _width() -> int:
     """Of the terminal; it may have been hung up meanwhile."""
     with contextlib.suppress(OSError):
-        return os.get_terminal_size(sys.stderr.fileno()).columns
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
     return 80

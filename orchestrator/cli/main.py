@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         # The base of everything the parser raises about the words on the command line.
         message = error.format_message() if hasattr(error, "format_message") else str(error)
-        typer.echo(f"orch: cannot understand the command: {message} See `orch --help`.", err=True)
+        typer.echo(f"orch: cannot understand the command: {message.rstrip('.')}; see `orch --help`", err=True)
         return 64
     except BrokenPipeError:
         # The reader went away (`orch plan | head`): nothing is wrong, and nothing may be written at exit either.

@@ -20,7 +20,12 @@ REDRAW = 2.0  # seconds
 def status(
     names: options.Names = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Redraw until Ctrl-C.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Exit with 3 unless all of it is ready.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Exit with 3 unless all is ready; what is stopped on purpose counts if it is named."
+        ),
+    ] = False,
     root: options.Root = None,
     state_dir: options.StateDir = None,
     output: options.OutputOption = options.Output.TEXT,

@@ -29,7 +29,7 @@ def validate(
     from orchestrator.project import project_root
 
     base = project_root(paths or (), root, str(Path.cwd()))
-    chosen = paths or [str(base / "profiles")]
+    chosen = [file for path in paths or [str(base / "profiles")] for file in _files(path)]
     profiles = [path for path in chosen if not _is_environment(path)]
     errors: list[OrchError] = []
     checked: list[str] = []
@@ -40,6 +40,16 @@ def validate(
         _gather(partial(_profiles, profiles, base, given or (), together), checked, errors)
     _print(errors, list(dict.fromkeys(checked)), output)
     return 1 if errors else 0
+
+
+def _files(path: str) -> list[str]:
+    """A folder called environments is the files in it: they are no profiles."""
+    from pathlib import Path
+
+    from orchestrator.find import folder_files
+
+    here = Path(path)
+    return [str(file) for file in folder_files(path)] if here.is_dir() and here.name == "environments" else [path]
 
 
 def _is_environment(path: str) -> bool:
@@ -89,4 +99,5 @@ def _print(errors: "list[OrchError]", checked: list[str], output: options.Output
     for one in errors:
         typer.echo(f"orch: {one}", err=True)
     if not errors:
-        typer.echo(f"{len(checked)} files are valid: {', '.join(checked)}")
+        count = "1 file is" if len(checked) == 1 else f"{len(checked)} files are"
+        typer.echo(f"{count} valid: {', '.join(checked)}")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,8 +103,7 @@ def test_a_state_folder_that_cannot_be_written_must_be_named(project: Project, p
     assert folder in done.stderr
     assert "--state-dir" in done.stderr
     assert project.sandbox.living() == {}
-    project.orch("plan", "a", "--state-dir", folder)
-    project.orch("status", "--state-dir", folder)
+    project.orch("status", "--state-dir", folder, code=1 if "FILE" in place else 0)  # no state is not a broken one
     project.orch("stop", "a", "--state-dir", folder, code=1)
 
 
@@ -165,3 +165,40 @@ def test_an_unknown_deployment_must_be_guessed(project: Project) -> None:
     for verb in ("stop", "start", "restart", "logs", "status"):
         assert "did you mean alpha" in project.orch(verb, "alpah", code=1).stderr
     assert "in use" not in project.orch("status", "alpha").stdout
+
+
+def test_an_entry_that_cannot_be_read_must_not_be_passed_over(project: Project) -> None:
+    project.profile()
+    broken = project.sandbox.project / "profiles" / "broken.yaml"
+    broken.symlink_to("/nowhere")
+    (project.sandbox.project / "profiles" / "folder.yaml").mkdir()
+    said = project.orch("validate", code=1).stderr
+    assert "broken.yaml: cannot read: it is a link to /nowhere, which is not there" in said
+    assert "folder.yaml: cannot read: it is a folder" in said
+
+
+def test_a_state_that_cannot_be_read_must_not_look_like_nothing(project: Project) -> None:
+    file = project.sandbox.home / "file"
+    file.touch()
+    for verb in (["status"], ["plan", "profiles"]):
+        project.profile()
+        assert "cannot read orch's state" in project.orch(*verb, "--state-dir", str(file), code=1).stderr
+
+
+def test_a_folder_of_environments_must_be_checked_as_such(project: Project) -> None:
+    assert "1 file is valid: environments/fake.yaml" in project.orch("validate", "environments").stdout
+
+
+def test_without_a_path_what_is_stopped_lost_or_without_a_profile_must_be_named(project: Project) -> None:
+    pid = project.up()
+    shutil.rmtree(project.state)
+    assert "its record was lost" in project.orch("plan").stdout
+    project.orch("apply", "--yes")
+    assert project.engine() == pid
+    file = project.sandbox.project / "profiles" / "a.yaml"
+    text = file.read_text()
+    file.unlink()
+    assert "is gone; restore it, or `orch delete a`" in project.orch("plan", code=1).stderr
+    file.write_text(text)
+    project.orch("stop")
+    assert "stopped on purpose (a); `orch start NAME`" in project.orch("plan").stderr
