@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from orchestrator.model import Deployment, Record
 
 
-def stop(names: options.Names = None, root: options.Root = None, state_dir: options.StateDir = None) -> int:
+def stop(names: options.NamesOrOnly = None, root: options.Root = None, state_dir: options.StateDir = None) -> int:
     """Stop on purpose.
 
     Requests in flight are finished; it stays stopped until `start` or `apply`."""
@@ -35,7 +35,7 @@ def delete(
 
 
 def start(
-    names: options.Names = None,
+    names: options.NamesOrOnly = None,
     timeout: options.Timeout = None,
     follow: options.Follow = False,
     root: options.Root = None,
@@ -46,7 +46,7 @@ def start(
 
 
 def restart(
-    names: options.Names = None,
+    names: options.NamesOrOnly = None,
     timeout: options.Timeout = None,
     follow: options.Follow = False,
     root: options.Root = None,

@@ -36,6 +36,15 @@ Names = Annotated[
     list[str] | None,
     typer.Argument(metavar="NAME", help="Deployments.", autocompletion=complete_name, show_default=False),
 ]
+NamesOrOnly = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="NAME",
+        help="Deployments; without one, the only one there is.",
+        autocompletion=complete_name,
+        show_default=False,
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Set = Annotated[
     list[str] | None,

@@ -24,10 +24,11 @@ def run(
     here = context(root, state_dir, [path])
     console = Console()
     world = here.world(console)
-    desired = here.desired([path], world, given or ())
-    if len(desired) != 1:
-        names = ", ".join(one.name for one in desired)
+    profiles, _ = here.load([path], given or ())
+    if len(profiles) != 1:
+        names = ", ".join(one.name for one in profiles)
         raise UsageProblem(f"run {path}", f"it names several profiles ({names})", "give one")
+    desired = here.desired([path], world, given or ())
     try:
         return foreground.run(desired[0], world)
     finally:

@@ -255,7 +255,7 @@ BAD_PROFILES = [
     (
         PROFILE + "gpus: four",
         [
-            '4:1: cannot use gpus: "four" is not auto, a count, or a list of indexes and UUIDs; '
+            '4:1: cannot use gpus: "four" is not auto, a count, or a list of indexes (0, 1, ...) and UUIDs; '
             "write for example gpus: auto"
         ],
     ),
