@@ -87,8 +87,8 @@ def _go_back(outcome: Outcome, failed: Step, report: Report, seen: Observed, wor
         back += history.earlier(failed.name, failed.change.deployment.spec, seen)
     if back:
         # The cause is said now: an interruption from here on would end with another one.
-        world.events.say(f"orch: {report.error}")
-        world.events.say(f"{failed.name} failed; bringing back {', '.join(sorted(_names(back)))}")
+        why = report.error.why if report.error else ""
+        world.events.say(f"{failed.name} failed: {why}; bringing back {', '.join(sorted(_names(back)))}")
     try:
         again = _recover(failed.name, back, world)
     except Interrupted:

@@ -233,6 +233,7 @@ def test_its_parser_is_found_where_vllm_has_it(sandbox: Sandbox, fake_runtime: P
 def test_the_sandbox_tells_what_a_test_left_alive(tmp_path: Path, fake_runtime: Path) -> None:
     sandbox = Sandbox.create(tmp_path / "other")
     left = sandbox.start_command(["sleep", "600"])
+    wait_until(sandbox.living)  # for a moment after its exec a process shows neither arguments nor environment
     with pytest.raises(AssertionError, match=r"left alive by this test.*sleep 600"):
         sandbox.close()
     assert left.process.returncode == -9
