@@ -30,7 +30,7 @@ def test_a_stopped_deployment_must_stay_stopped_and_start_must_bring_back_its_re
     project.orch("stop", "a")
     project.orch("status", "--check")
     project.orch("status", "a", "--check", code=3)
-    assert "Nothing is deployed" in project.orch("apply", "--yes").stderr
+    assert "stopped on purpose (a)" in project.orch("apply", "--yes").stderr
     assert project.engine() == 0
 
     project.profile(serve={"max_model_len": 512})  # an edit that was not applied
