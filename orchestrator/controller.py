@@ -44,8 +44,8 @@ def turn(
     planner: Planner, desired: Sequence[Deployment], world: World, confirm: Confirm, timeout: float | None = None
 ) -> Outcome:
     """``planner`` is asked twice: for the plan that is confirmed, and under the locks for the plan that is carried
-    out. They must read the same, or there must be nothing left to do. ``timeout`` in seconds
-    stands in for the profiles' own readiness deadline."""
+    out. They must read the same, or there must be nothing left to do. ``timeout`` in seconds stands in for the
+    profiles' own readiness deadline."""
     first = planner(observe(world, desired))
     if first.empty:
         return Outcome(first)

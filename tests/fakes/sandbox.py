@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +32,22 @@ def wait_until(predicate: Callable[[], T], timeout: float = 10.0) -> T:
             raise AssertionError(f"still not so after {timeout:g} s: {what}")
         time.sleep(POLL)
     return answer
+
+
+def ask(port: int, path: str = "/v1/models", body: Any = None, key: str = "") -> tuple[int, str]:
+    """(status, text); status 0 for a connection that is refused or reset."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data)
+    if key:
+        request.add_header("Authorization", f"Bearer {key}")
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except (urllib.error.URLError, ConnectionResetError):
+        return 0, ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.sandbox import Background, Sandbox, all_pids, command_line, wait_until
+from fakes.sandbox import Background, Sandbox, all_pids, ask, command_line, wait_until
 
 RECORDED = Path(__file__).resolve().parents[1] / "recorded"
 
@@ -28,19 +28,7 @@ class Engine:
         return self
 
     def ask(self, path: str, body: Any = None, key: str = "") -> tuple[int, str]:
-        """0 for a connection that is refused, or reset as the server closes its port."""
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data)
-        if key:
-            request.add_header("Authorization", f"Bearer {key}")
-        try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-        except (urllib.error.URLError, ConnectionResetError):
-            return 0, ""
+        return ask(self.port, path, body, key)
 
     def health(self) -> int:
         return self.ask("/health")[0]

@@ -5,13 +5,11 @@ import json
 import os
 import signal
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fakes.sandbox import Background, Result, Sandbox, all_pids, wait_until
+from fakes.sandbox import Background, Result, Sandbox, all_pids, ask, wait_until
 
 CLIENT = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], sys.argv[2].encode()).status)"
 
@@ -83,22 +81,6 @@ class Project:
         """Waits for an engine that listens and is not ready; answers its pid."""
         wait_until(lambda: self.engine(name) and ask(self.port, "/health")[0] == 503)
         return self.engine(name)
-
-
-def ask(port: int, path: str = "/v1/models", body: Any = None, key: str = "") -> tuple[int, str]:
-    """(status, text); status 0 for a connection that is refused or reset."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data)
-    if key:
-        request.add_header("Authorization", f"Bearer {key}")
-    try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-    except (urllib.error.URLError, ConnectionResetError):
-        return 0, ""
 
 
 def request_in_flight(project: Project, go: Path) -> Background:
