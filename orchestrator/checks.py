@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.findings import Findings, shown
+from orchestrator.hub_names import OLD, old_name
 from orchestrator.model import Json, Path
 from orchestrator.units import parse_duration, parse_size
 
 _AMBIGUOUS = frozenset(("y", "n", "yes", "no", "on", "off"))
 _REPO_PART = r"\w(?:[\w.-]{0,94}\w)?"
-_REPO = re.compile(rf"(?!.*(?:--|\.\.|\.git\Z)){_REPO_PART}(?:/{_REPO_PART})?", re.ASCII)
-"""As huggingface_hub's validate_repo_id has it."""
+_REPO = re.compile(rf"(?![^:]*(?:--|\.\.|\.git(?::|\Z))){_REPO_PART}(?:/{_REPO_PART}(?::[\w.-]+)?)?", re.ASCII)
+"""As huggingface_hub's validate_repo_id has it; then, as vLLM has it, which of a GGUF repository's models."""
 _HOST = re.compile(r"[A-Za-z0-9.:_%-]+")
 _CREDENTIALS = re.compile(r"https?://[^/?#\s]*@|://[^/?#\s@]*:[^/?#\s]*@", re.IGNORECASE)
 """Over ssh a bare name (git@) is no secret; over HTTP it is often a token."""
@@ -36,6 +37,11 @@ _ORCH_OWNS = {
     "hf_token": f"use secrets: HF_TOKEN {_IN_A_SECRET}",
     "download_dir": "use cache.hf_home in the environment",
 }
+
+
+def is_repo(text: str) -> bool:
+    """Whether this could be a repository on the Hub, with or without :QUANT."""
+    return bool(_REPO.fullmatch(text))
 
 
 def look(value: Json, *path: str) -> Any:
@@ -65,7 +71,7 @@ def check_profile(value: Json, plain: Mapping[Path, str], findings: Findings) ->
     timeout = ("readiness", "timeout")
     if timeout not in findings.paths and look(value, *timeout) in (0, "0", "0s"):
         findings.add(timeout, "nothing is ready in no time", "write for example timeout: 20m")
-    repo_wants = "a repository on the Hub, OWNER/NAME (a folder goes under model.path)"
+    repo_wants = "a repository on the Hub, OWNER/NAME or OWNER/NAME:QUANT (a folder goes under model.path)"
     _text(value, ("model", "repo"), _REPO, repo_wants, findings)
     _text(value, ("serve", "host"), _HOST, "an address such as 127.0.0.1", findings)
     gpus = look(value, "gpus")
@@ -91,8 +97,20 @@ def check_environment(value: Json, stem: str, findings: Findings) -> None:
         if name in section(value, "secrets"):
             findings.add(("env", name), "it is under secrets too", "remove one of the two")
         elif _SECRET.fullmatch(name):
-            do = f"move it to secrets: {{{name}: {{env: {name}}}}}"
+            today = OLD[name].today if name in OLD else name
+            do = f"move it to secrets: {{{today}: {{env: {name}}}}}"
             findings.add(("env", name), "a secret does not belong in a file whose values are shown and recorded", do)
+    _old_names(value, findings)
+
+
+def _old_names(value: Json, findings: Findings) -> None:
+    given = {where: section(value, where) for where in ("env", "secrets")}
+    for where, names in given.items():
+        for name, written in names.items():
+            if old := old_name(name, str(written) if where == "env" else None):
+                also = old.today in given["env"].keys() | given["secrets"].keys()
+                do = f"remove it: {old.today} is given, too" if also else old.do
+                findings.warn((where, name), f"is an old name{old.what}", do)
 
 
 def _credentials(runtime: Mapping[str, Json], findings: Findings) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator import history
-from orchestrator.errors import Interrupted, OrchError, StalePlan
+from orchestrator.errors import FetchFailed, Interrupted, OrchError, StalePlan, raise_all
 from orchestrator.execute import Report, execute
 from orchestrator.model import Deployment, Observed
 from orchestrator.observe import observe
-from orchestrator.plan import AwaitReady, Clear, Plan, Start, Step, Stop
+from orchestrator.plan import AwaitReady, Clear, Fetch, Plan, Start, Step, Stop
 from orchestrator.ports import Eyes, World
 from orchestrator.reconcile import recover
 from orchestrator.render import plan_text
@@ -49,6 +49,7 @@ def turn(
     first = planner(observe(world, desired))
     if first.empty:
         return Outcome(first)
+    raise_all(unfetchable(first))
     confirm(first)
     names = {*(one.name for one in desired), *(step.name for step in first.steps), *_stopped_names(first)}
     claims = {claim for one in desired for claim in one.claims}
@@ -62,6 +63,12 @@ def turn(
             do = "look at the new plan with the same command"
             raise StalePlan("carry out the plan", "the world changed after it was made", do)
         return _carry_out(plan, seen, world, timeout)
+
+
+def unfetchable(plan: Plan) -> list[FetchFailed]:
+    """Why weights cannot be fetched, as far as that is known before anything is tried."""
+    fetches = [step.change.weights for step in plan.steps if isinstance(step.change, Fetch)]
+    return [FetchFailed(f"fetch {one.use.repo}", one.why, one.do) for one in fetches if one.total is None]
 
 
 def _carry_out(plan: Plan, seen: Observed, world: World, timeout: float | None) -> Outcome:

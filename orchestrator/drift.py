@@ -7,7 +7,7 @@ from orchestrator.codec import canonical, to_json
 from orchestrator.model import Json, Spec
 from orchestrator.plan import FieldDiff
 
-_MAPPINGS = frozenset({"model", "serve", "runtime", "env", "secrets", "serve.args"})
+_MAPPINGS = frozenset({"model", "serve", "runtime", "env", "secrets", "commits", "serve.args"})
 """Compared key by key; any other value is compared, and shown, whole."""
 
 
@@ -33,7 +33,10 @@ def _differs(one: FieldDiff) -> bool:
 
 
 def _unknowable(one: FieldDiff) -> bool:
-    """Two hashes under different keys say nothing about their values (the state, and the key in it, were lost)."""
+    """A commit that one side does not know (it was started by an older orch, or the Hub cannot be asked) is no
+    difference; nor are two hashes under different keys (the state, and the key in it, were lost)."""
+    if one.field.startswith("commits."):
+        return one.before is None or one.after is None
     if not one.field.startswith("secrets.") or one.before is None or one.after is None:
         return False
     return str(one.before).partition(":")[0] != str(one.after).partition(":")[0]

@@ -64,6 +64,7 @@ def unmarked(base: Mapping[str, str], runtime: RuntimeInfo, spec: Spec) -> dict[
     if spec.hf_home:
         env["HF_HOME"] = spec.hf_home
     env.update(_gpus(spec))
+    env["HF_HUB_OFFLINE"] = "1"  # its weights were fetched and verified before: a start never downloads in silence
     env.update(spec.env)
     return env
 

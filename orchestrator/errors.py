@@ -9,6 +9,7 @@ OrchError                   1
     HostError               1   the operating system refused something orch needs (a folder, a disk, a lock)
     CommandFailed           1   a command that orch runs failed; it stands in `shell`, with what the command printed
     RuntimeFailure          1   the engine's runtime is missing, broken or cannot be built
+    FetchFailed             1   weights could not be had from the Hub, or not be kept on this disk
     StartFailed             1   the engine ended, or was not ready in time
     StalePlan               1   the world changed between the confirmation and the execution
     Problems                1   several of the above at once
@@ -51,6 +52,10 @@ class HostError(OrchError):
 
 
 class RuntimeFailure(OrchError):
+    pass
+
+
+class FetchFailed(OrchError):
     pass
 
 

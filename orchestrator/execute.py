@@ -8,7 +8,7 @@ from typing import assert_never
 from orchestrator import history
 from orchestrator.codec import digest
 from orchestrator.engines import vllm
-from orchestrator.environ import child, unmarked
+from orchestrator.environ import child
 from orchestrator.errors import HostError, InputError, Interrupted, OrchError, PlanError, StartFailed
 from orchestrator.model import (
     Attempt,
@@ -28,6 +28,7 @@ from orchestrator.plan import (
     AwaitReady,
     BuildRuntime,
     Clear,
+    Fetch,
     Forget,
     Pause,
     Plan,
@@ -141,6 +142,9 @@ class _Walk:
         match step.change:
             case BuildRuntime(wanted):
                 self.world.runtimes.ensure(wanted.spec.runtime, self.world.events.progress)
+            case Fetch(wanted, _):
+                self._runtime(wanted.spec.runtime)  # what it sets may say where the cache is
+                self.world.weights.fetch(wanted, self.world.events)
             case Preflight(wanted):
                 self._preflight(wanted)
             case Stop(instance, drain):
@@ -168,8 +172,6 @@ class _Walk:
         spec = wanted.spec
         if spec.model.path and (why := self.world.host.check_model(spec.model.path)):
             raise InputError(f"serve {wanted.name}", why, "correct model.path", wanted.source.at("model", "path"))
-        if spec.model.repo:
-            self._check_weights(wanted)
         for name, ref in sorted(wanted.secret_refs.items()):
             self.world.host.secret(name, ref)
         self.world.state.check_writable(wanted.name)
@@ -177,17 +179,6 @@ class _Walk:
         if complaint := self.world.runtimes.check_argv(info, vllm.flags(spec, info.style), self.world.events.say):
             why = f"{info.engine} {info.version} refuses its flags: {complaint}"
             raise PlanError(f"start {wanted.name}", why, "correct them in the profile", wanted.source.at("serve"))
-
-    def _check_weights(self, wanted: Deployment) -> None:
-        spec = wanted.spec
-        env = unmarked(self.world.host.variables, self._runtime(spec.runtime), spec)
-        if self.world.host.weights_cached(spec.model, env):
-            return
-        if spec.env.get("HF_HUB_OFFLINE", "0") not in {"", "0"}:
-            why = f"{spec.model.repo} is not in the Hub's cache and the environment sets HF_HUB_OFFLINE"
-            do = f"download it with `hf download {spec.model.repo}`, or leave HF_HUB_OFFLINE out"
-            raise InputError(f"serve {wanted.name}", why, do, wanted.source.at("model", "repo"))
-        self.world.events.say(f"{spec.model.repo} is not in the Hub's cache: the engine downloads it as it starts")
 
     def _runtime(self, spec: RuntimeSpec) -> RuntimeInfo:
         if spec not in self.runtimes:
@@ -233,6 +224,7 @@ class _Walk:
             raise
         self.report.ready.append(wanted)
         self._remember(wanted)
+        self.world.weights.settle(wanted)
 
     def _until_ready(self, wanted: Deployment, instance: Instance) -> None:
         """Readiness, death and the deadline, watched together."""

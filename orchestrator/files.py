@@ -17,12 +17,13 @@ def make_folder(path: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
-def write_json(path: Path, value: Json) -> None:
-    """A temporary file beside ``path``, fsync, rename. Folders 0700, the file 0600. Raises OSError."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False))
+def write_json(path: Path, value: Json, *, durable: bool = True) -> None:
+    """A temporary file beside ``path``, fsync, rename. Folders 0700, the file 0600. Raises OSError. What is not
+    ``durable`` may be lost in a crash, and does not wait for the disk."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False), durable=durable)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     make_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -30,7 +31,8 @@ def write_text(path: Path, text: str) -> None:
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(text)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -10,24 +10,34 @@ import re
 from collections.abc import Iterable
 
 from orchestrator.errors import InputError, raise_all
-from orchestrator.model import Json, Path, Source
+from orchestrator.model import Json, Notice, Path, Source
 
 _WIDTH = 60
 _USERINFO = re.compile(r"://[^/?#\s]*@")
 
 
 class Findings:
-    """Errors of one file, each at its place; raised together in the order in which they stand in the file."""
+    """Errors and warnings of one file, each at its place, in the order in which they stand in the file. The errors
+    are raised together; the warnings go with what was loaded."""
 
     def __init__(self, source: Source, kind: str) -> None:
         self.source, self.kind = source, kind
         self._found: dict[tuple[tuple[int, int], int, str], InputError] = {}
-        self.paths: set[Path] = set()
+        self._warned: dict[tuple[tuple[int, int], int, str], Notice] = {}
+        self.paths: set[Path] = set()  # of the errors
 
     def add(self, path: Path, why: str, do: str = "") -> None:
         error = InputError(f"use {dotted(path) or 'the ' + self.kind}", why, do, at=self.source.at(*path))
         self._found.setdefault((self._place(path), len(path), str(error)), error)
         self.paths.add(path)
+
+    def warn(self, path: Path, what: str, do: str) -> None:
+        notice = Notice(self.source.at(*path), f"{dotted(path)} {what}", do)
+        self._warned.setdefault((self._place(path), len(path), str(notice)), notice)
+
+    @property
+    def warnings(self) -> tuple[Notice, ...]:
+        return tuple(self._warned[key] for key in sorted(self._warned))
 
     def raise_all(self) -> None:
         raise_all(self._found[key] for key in sorted(self._found))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.environ import MARK, read_marker
 from orchestrator.errors import HostError
-from orchestrator.model import Marker, ModelRef, PortHolder, SecretRef
+from orchestrator.model import Marker, PortHolder, SecretRef
 
 if TYPE_CHECKING:
     import psutil
@@ -63,11 +63,6 @@ class LocalHost:
         if any((place / name).is_file() for name in known) or any(place.glob("*.gguf")):
             return None
         return f"{path} holds no config.json"
-
-    def weights_cached(self, model: ModelRef, env: Mapping[str, str]) -> bool:
-        from orchestrator.hub import cached
-
-        return cached(model, env)
 
     def tail(self, path: str, lines: int) -> tuple[str, ...]:
         """The last lines; of a line drawn over with carriage returns (a progress bar) the last state."""

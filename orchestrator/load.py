@@ -176,11 +176,13 @@ def _environment(read: _Read) -> Environment:
         cuda_home=look(value, "cuda", "home") or None,
         libcuda=look(value, "cuda", "libcuda") or "auto",
         hf_home=look(value, "cache", "hf_home") or None,
+        transfer=look(value, "cache", "transfer") or "auto",
         env={name: _written(read, "env", name) for name in section(value, "env")},
         secrets={name: _secret(one) for name, one in section(value, "secrets").items()},
         host_gpus=_declaration(gpus) if gpus else None,
         source=read.source,
         text=read.text,
+        warnings=read.findings.warnings,
     )
 
 

@@ -123,6 +123,21 @@ class GpuDeclaration:
     compute_capability: str = ""
 
 
+Transfer = Literal["auto", "xet", "ranged", "hf_transfer"]  # how orch fetches weights; auto: xet, else ranged
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a file says that works, and should be said otherwise. ``do`` is the next step, ``at`` a file:line:col."""
+
+    at: str
+    what: str
+    do: str
+
+    def __str__(self) -> str:
+        return f"{self.at}: warning: {self.what}; {self.do}"
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     name: str
@@ -130,11 +145,84 @@ class Environment:
     cuda_home: str | None = None
     libcuda: Literal["auto", "off"] = "auto"
     hf_home: str | None = None
+    transfer: Transfer = "auto"
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, SecretRef] = field(default_factory=dict)
     host_gpus: GpuDeclaration | None = None
     source: Source = field(default=Source(""), compare=False)
     text: str = field(default="", compare=False, repr=False)
+    warnings: tuple[Notice, ...] = field(default=(), compare=False)
+
+
+# ------------------------------------------------------------------------------------------------------- the weights
+
+
+@dataclass(frozen=True, slots=True)
+class RepoUse:
+    """A repository on the Hub that an engine's command line names. ``slot`` says where it is named ("model",
+    "tokenizer", "code", ...), ``wants`` which part of it is loaded; ``variant`` picks one GGUF model of several."""
+
+    slot: str
+    repo: str
+    revision: str = "main"
+    wants: Literal["weights", "texts", "code"] = "weights"
+    load_format: str = "auto"
+    variant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """One file of a repository at a commit. ``blob`` names its content, and the file in the Hub's cache: a sha256 for
+    large files, git's sha1 of the content for the others. ``xet``: its hash where the Hub stores it as Xet, or ""."""
+
+    path: str
+    size: int
+    blob: str
+    xet: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How much of a repository is in a cache. Sizes in bytes; ``total`` is None when it could not be learnt, and
+    ``why`` then says so. ``missing`` counts the files that are not there whole, ``unverified`` are bytes that are
+    there and were never compared with the Hub's hash."""
+
+    use: RepoUse
+    commit: str | None = None
+    cache: str = ""
+    total: int | None = None
+    here: int = 0
+    unverified: int = 0
+    files: int = 0
+    missing: int = 0
+    left_out: int = 0
+    kind: str = ""
+    why: str = ""
+    do: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """Every file is there and verified."""
+        return self.total is not None and not self.missing and not self.unverified
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """A fetch in progress, in whichever process. Sizes in bytes, ``rate`` in bytes a second over the last seconds;
+    ``doing`` in a word: "fetching", "verifying" or "linking"."""
+
+    repo: str
+    commit: str
+    cache: str
+    pid: int
+    start: int
+    boot: str
+    doing: str = "fetching"
+    done: int = 0
+    total: int = 0
+    rate: float = 0.0
+    files_done: int = 0
+    files: int = 0
 
 
 # ---------------------------------------------------------------------------------------------------- what is wanted
@@ -145,6 +233,7 @@ class Spec:
     """Everything whose change needs the engine to start anew. Drift is a field-by-field diff of two of these.
 
     ``secrets`` maps a name to a keyed hash ("KEYID:HMAC"), which tells that a value was rotated and nothing else.
+    ``commits`` maps the slot of each repository (RepoUse) to the commit that its revision was resolved to.
     """
 
     model: ModelRef
@@ -156,6 +245,7 @@ class Spec:
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     drain: float = 30.0
+    commits: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +254,7 @@ class Policy:
 
     ready_timeout: float = 1200.0
     restart: Restart = Restart()
+    transfer: Transfer = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,3 +472,4 @@ class Observed:
     records: Mapping[str, Record] = field(default_factory=dict)
     runtimes: Mapping[str, RuntimeState] = field(default_factory=dict)  # by deployment name
     holders: Mapping[int, PortHolder] = field(default_factory=dict)  # listeners on wanted ports, by port
+    weights: Mapping[str, tuple[Weights, ...]] = field(default_factory=dict)  # by deployment name

@@ -24,6 +24,7 @@ def observe(eyes: Eyes, desired: Sequence[Deployment] = ()) -> Observed:
         records=_with_endings(eyes, records, instances),
         runtimes={one.name: states[one.spec.runtime] for one in desired},
         holders=eyes.host.holders(ports) if ports else {},
+        weights={one.name: eyes.weights.state(one) for one in desired},
     )
 
 

@@ -6,7 +6,7 @@ Prepare steps cannot stop anything. The first switch step comes after the last p
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from orchestrator.model import Deployment, Instance, Json
+from orchestrator.model import Deployment, Instance, Json, Weights
 
 
 class Reason(StrEnum):
@@ -43,6 +43,15 @@ class BuildRuntime:
     """Build (or repair) a runtime that orch owns."""
 
     deployment: Deployment
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Bring one repository of a deployment to completeness: fetch what is missing, verify what never was. ``weights``
+    is what there is of it now."""
+
+    deployment: Deployment
+    weights: Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +108,8 @@ class Forget:
     name: str
 
 
-Change = BuildRuntime | Preflight | Stop | Clear | Start | AwaitReady | Adjust | Pause | Forget
-PREPARE = (BuildRuntime, Preflight)
+Change = BuildRuntime | Fetch | Preflight | Stop | Clear | Start | AwaitReady | Adjust | Pause | Forget
+PREPARE = (BuildRuntime, Fetch, Preflight)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,18 +11,21 @@ from typing import Protocol
 
 from orchestrator.model import (
     Attempt,
+    Deployment,
     Endpoint,
     Instance,
     Launch,
     Marker,
-    ModelRef,
     PortHolder,
+    Pull,
     Record,
     Revision,
     RuntimeInfo,
     RuntimeSpec,
     RuntimeState,
     SecretRef,
+    Spec,
+    Weights,
 )
 
 
@@ -125,12 +128,41 @@ class Host(Protocol):
         """Why this folder or file holds no model, or None."""
         ...
 
-    def weights_cached(self, model: ModelRef, env: Mapping[str, str]) -> bool:
-        """Whether the Hub's cache of a process with this environment holds at least the beginnings of this
-        repository."""
+    def tail(self, path: str, lines: int) -> tuple[str, ...]: ...
+
+
+class WeightReader(Protocol):
+    """What the repositories that a deployment names have on this disk. Asks the Hub for what cannot be known here."""
+
+    def resolve(self, wanted: Deployment, known: Spec | None, *, refresh: bool = False) -> Deployment:
+        """With the commit of each repository, as far as it can be learnt. ``known`` is what runs or ran last."""
         ...
 
-    def tail(self, path: str, lines: int) -> tuple[str, ...]: ...
+    def state(
+        self, wanted: Deployment, include: Sequence[str] = (), exclude: Sequence[str] = ()
+    ) -> tuple[Weights, ...]: ...
+    def pulls(self) -> tuple[Pull, ...]:
+        """The fetches in progress on this host, by whomever of this user."""
+        ...
+
+
+class WeightStore(WeightReader, Protocol):
+    def fetch(
+        self,
+        wanted: Deployment,
+        events: "FetchEvents",
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        *,
+        rehash: bool = False,
+    ) -> tuple[Weights, ...]:
+        """Until every file is there and verified. ``rehash`` believes no earlier check. Raises FetchFailed; what came
+        is kept."""
+        ...
+
+    def settle(self, wanted: Deployment) -> None:
+        """Makes what was verified of these weights outlast a power cut."""
+        ...
 
 
 class Prober(Protocol):
@@ -145,12 +177,23 @@ class Clock(Protocol):
     def monotonic(self) -> float: ...
 
 
+class FetchEvents(Protocol):
+    def say(self, line: str) -> None: ...
+    def pull(self, pull: Pull) -> None:
+        """How far the weights have come."""
+        ...
+
+
 class Events(Protocol):
     """Progress, for a person who waits. Never results."""
 
     def say(self, line: str) -> None: ...
     def progress(self, line: str) -> None:
         """Replaces the last progress line on a terminal; elsewhere shown now and then."""
+        ...
+
+    def pull(self, pull: Pull) -> None:
+        """How far the weights have come; as ``progress``."""
         ...
 
     def engine(self, log: str) -> None:
@@ -178,6 +221,7 @@ class Eyes:
     host: Host
     prober: Prober
     clock: Clock
+    weights: WeightReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,5 +231,6 @@ class World(Eyes):
     state: State
     target: Target
     runtimes: Runtimes
+    weights: WeightStore
     events: Events
     interrupts: Interrupts

@@ -20,6 +20,7 @@ from orchestrator.plan import (
     Change,
     Clear,
     Drift,
+    Fetch,
     Forget,
     Held,
     Pause,
@@ -274,6 +275,14 @@ class _Builder:
             if state and state.status == "buildable" and wanted.spec.runtime not in built:
                 built.add(wanted.spec.runtime)
                 self._add("build", wanted.name, BuildRuntime(wanted), verdict.drift)
+        fetched: set[tuple[str, ...]] = set()
+        for verdict in starting:
+            for one in self.observed.weights.get(verdict.deployment.name, ()):
+                # Two deployments of one model fetch it once.
+                name = (one.cache, one.use.repo, one.commit or one.use.revision, one.use.wants, one.use.variant)
+                if not one.complete and name not in fetched:
+                    fetched.add(name)
+                    self._add("fetch", verdict.deployment.name, Fetch(verdict.deployment, one), verdict.drift)
         for verdict in starting:
             self._add("preflight", verdict.deployment.name, Preflight(verdict.deployment), verdict.drift)
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.codec import digest
-from orchestrator.model import Deployment, Instance, Json, Phase
+from orchestrator.model import Deployment, Instance, Json, Phase, Pull, Weights
 from orchestrator.plan import (
     Adjust,
     AwaitReady,
@@ -13,6 +13,7 @@ from orchestrator.plan import (
     Change,
     Clear,
     Drift,
+    Fetch,
     FieldDiff,
     Forget,
     Pause,
@@ -24,7 +25,7 @@ from orchestrator.plan import (
     Stop,
 )
 from orchestrator.status import Row
-from orchestrator.units import format_duration
+from orchestrator.units import format_duration, format_size
 
 VERSION = 1
 """Of the JSON documents: raised when a key changes its meaning or goes."""
@@ -104,6 +105,8 @@ def describe(change: Change) -> tuple[str, str]:
     match change:
         case BuildRuntime(wanted):
             return f"build the runtime of {wanted.environment}", wanted.spec.runtime.label
+        case Fetch(_, weights):
+            return weights_text(weights)
         case Preflight(wanted):
             return f"check {wanted.name}", "model, runtime, flags by the engine's own parser, log folder"
         case Stop(instance, drain):
@@ -121,6 +124,78 @@ def describe(change: Change) -> tuple[str, str]:
             return f"mark {name} stopped", because
         case Forget(name):
             return f"forget {name}", "its record and its logs"
+
+
+def weights_text(one: Weights) -> tuple[str, str]:
+    """What is to be done about a repository, and with how much."""
+    name = f"{one.use.repo}@{one.commit[:8] if one.commit else one.use.revision}"
+    if one.total is None:
+        return f"fetch {name}", f"how much is not known: {one.why}"
+    left = f"; {_count(one.left_out, 'other file', 'other files')} left out" if one.left_out else ""
+    files = f"{format_size(one.total)} in {_count(one.files, 'file', 'files')} ({one.kind}{left})"
+    if one.here < one.total:
+        return f"fetch {name}", files + (f", {format_size(one.here)} already here" if one.here else "")
+    todo = f"{format_size(one.unverified)} of it to be hashed once" if one.unverified else "to be linked"
+    return f"verify {name}", f"{files}, all already here, {todo}"
+
+
+def complete_text(one: Weights) -> str:
+    """After a pull."""
+    size = format_size(one.total or 0)
+    name = f"{one.use.repo}@{(one.commit or one.use.revision)[:8]}"
+    return f"{name} is complete: {size} in {_count(one.files, 'file', 'files')} ({one.kind}), verified, in {one.cache}"
+
+
+def pull_text(pull: Pull, width: int = 0) -> str:
+    """How far a fetch is, on one line: done, rate, and how long still; with a bar where there is ``width`` for one."""
+    name = f"{pull.repo}@{pull.commit[:8]}"
+    files = f"{pull.files_done}/{pull.files} files"
+    if not pull.total:
+        return f"{pull.doing} {name}: {files}"
+    done = min(pull.done, pull.total)
+    share = f"{100 * done // pull.total:3d}%"
+    rate = f"{format_size(pull.rate)}/s" if pull.rate else "-"
+    left = format_duration(round((pull.total - done) / pull.rate)) if pull.rate >= 1 else "?"
+    text = f"{share}  {format_size(done)} of {format_size(pull.total)}  {rate}  {left} left  {files}"
+    room = width - len(f"{pull.doing} {name}  [] {text}")
+    bar = f"[{_bar(done, pull.total, min(30, room))}] " if room >= 10 else ""
+    return f"{pull.doing} {name}  {bar}{text}"
+
+
+def _bar(done: int, total: int, width: int) -> str:
+    return ("#" * (width * done // total)).ljust(width, ".")
+
+
+def pull_json(pull: Pull) -> Json:
+    return {
+        "repo": pull.repo,
+        "commit": pull.commit,
+        "cache": pull.cache,
+        "pid": pull.pid,
+        "doing": pull.doing,
+        "done_bytes": pull.done,
+        "total_bytes": pull.total,
+        "bytes_per_second": round(pull.rate),
+        "files_done": pull.files_done,
+        "files": pull.files,
+    }
+
+
+def weights_json(one: Weights) -> Json:
+    return {
+        "repo": one.use.repo,
+        "revision": one.use.revision,
+        "commit": one.commit,
+        "used_as": one.use.slot,
+        "cache": one.cache,
+        "total_bytes": one.total,
+        "here_bytes": one.here,
+        "unverified_bytes": one.unverified,
+        "files": one.files,
+        "files_left_out": one.left_out,
+        "complete": one.complete,
+        "why": one.why,
+    }
 
 
 def _who(instance: Instance) -> str:
@@ -154,6 +229,7 @@ def plan_json(plan: Plan, project: str) -> Json:
 
 
 def _step_json(step: Step) -> Json:
+    weights = {"weights": weights_json(step.change.weights)} if isinstance(step.change, Fetch) else {}
     return {
         "id": step.id,
         "deployment": step.name,
@@ -163,6 +239,7 @@ def _step_json(step: Step) -> Json:
         "detail": step.drift.detail,
         "fields": [_field_json(one) for one in step.drift.diffs],
         "needs": list(step.needs),
+        **weights,
     }
 
 
@@ -175,9 +252,11 @@ def _field_json(one: FieldDiff) -> Json:
 # ------------------------------------------------------------------------------------------------------------ status
 
 
-def status_text(rows: Sequence[Row], now: float) -> str:
+def status_text(rows: Sequence[Row], now: float, pulls: Sequence[Pull] = ()) -> str:
+    fetching = [f"{pull_text(pull)} (pid {pull.pid})" for pull in pulls]
     if not rows:
-        return "Nothing is deployed in this project; begin with `orch apply profiles/NAME.yaml`."
+        nothing = "Nothing is deployed in this project; begin with `orch apply profiles/NAME.yaml`."
+        return "\n".join([nothing, *fetching])
     table = [("NAME", "PHASE", "MODEL", "ENDPOINT", "UP", "DRIFT")]
     table += [
         (row.name, row.phase, row.model or "-", row.endpoint or "-", _uptime(row, now), _drift(row)) for row in rows
@@ -189,7 +268,7 @@ def status_text(rows: Sequence[Row], now: float) -> str:
             lines.append(f"  {row.name}: supervised by {row.supervised_by}")
         if row.log:
             lines.append(f"  {row.name}: log {row.log}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *fetching])
 
 
 def _alive(row: Row) -> bool:
@@ -211,8 +290,9 @@ def columns(table: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
 
 
-def status_json(rows: Iterable[Row], now: float) -> Json:
-    return {"version": VERSION, "at": now, "deployments": [_row_json(row) for row in rows]}
+def status_json(rows: Iterable[Row], now: float, pulls: Iterable[Pull] = ()) -> Json:
+    deployments = [_row_json(row) for row in rows]
+    return {"version": VERSION, "at": now, "deployments": deployments, "pulls": [pull_json(one) for one in pulls]}
 
 
 def _row_json(row: Row) -> Json:

@@ -1,4 +1,5 @@
-"""What the tests share. The sandbox itself is in ``fakes/sandbox.py``, the stand-in engine in ``fakes/runtime.py``."""
+"""What the tests share. The sandbox itself is in ``fakes/sandbox.py``, the stand-in engine in ``fakes/runtime.py``, the
+stand-in Hugging Face Hub in ``fakes/hub.py``."""
 
 import os
 import platform
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from fakes.hub import Hub
 from fakes.runtime import make_fake_runtime
 from fakes.sandbox import Result, Sandbox, copy_project
 
@@ -64,6 +66,22 @@ def sandbox(tmp_path: Path, fake_runtime: Path) -> Iterator[Sandbox]:
 def orch(sandbox: Sandbox) -> Callable[..., Result]:
     """``orch("apply", "a", "--yes")`` in the sandbox."""
     return sandbox.orch
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """An empty Hugging Face Hub on loopback."""
+    with Hub() as hub:
+        yield hub
+
+
+@pytest.fixture
+def tls_hub() -> Iterator[Hub]:
+    """Likewise, by https; who wants to trust it takes ``certificate``."""
+    if not shutil.which("openssl"):
+        missing("a certificate takes the openssl command")
+    with Hub(tls=True) as hub:
+        yield hub
 
 
 # ---------------------------------------------------------------------------------------------------- a real vLLM

@@ -15,6 +15,7 @@ def apply(
     replace: options.Replace = None,
     given: options.Set = None,
     unpin: options.Unpin = False,
+    refresh: options.Refresh = False,
     timeout: options.Timeout = None,
     follow: options.Follow = False,
     root: options.Root = None,
@@ -23,8 +24,8 @@ def apply(
 ) -> int:
     """Make it so.
 
-    Shows the plan and asks; builds and checks everything; only then stops and starts. Ends with an address that
-    answers. What does not come up is replaced by what served before."""
+    Shows the plan and asks; builds, fetches and checks everything; only then stops and starts. Ends with an address
+    that answers. What does not come up is replaced by what served before."""
     from orchestrator.cli import changes
     from orchestrator.cli.context import context
     from orchestrator.cli.events import Console
@@ -32,7 +33,7 @@ def apply(
 
     here = context(root, state_dir, paths or ())
     world = None if dry_run else here.world(Console(follow=follow))
-    desired = here.desired(paths or (), world or here.eyes, given or ())
+    desired = here.desired(paths or (), world or here.eyes, given or (), refresh=refresh)
     if not desired:
         return changes.nothing(here, output)
     planning = planner(desired, prune=prune, replace=replace or (), unpin=unpin)

@@ -8,7 +8,7 @@ import typer
 from orchestrator.cli.context import Context
 from orchestrator.cli.events import Console
 from orchestrator.cli.options import Output
-from orchestrator.controller import Outcome, Planner, look, turn
+from orchestrator.controller import Outcome, Planner, look, turn, unfetchable
 from orchestrator.engines import vllm
 from orchestrator.errors import Declined, Interrupted, OrchError, StartFailed, UsageProblem
 from orchestrator.model import Deployment
@@ -39,7 +39,15 @@ def dry_run(planner: Planner, desired: Sequence[Deployment], here: Context, outp
     """Carried out by a world that cannot write."""
     plan = look(planner, desired, here.eyes)
     show(plan, here, output)
-    return 1 if any(one.failed for one in plan.held) else 0
+    return 1 if out_of_reach(plan) else 0
+
+
+def out_of_reach(plan: Plan) -> bool:
+    """Whether the desired state cannot be had as things are; says of weights why, for a plan has no room for a cure."""
+    unfetched = unfetchable(plan)
+    for error in unfetched:
+        typer.echo(f"orch: {error}", err=True)
+    return bool(unfetched) or any(one.failed for one in plan.held)
 
 
 def carry_out(

@@ -1,16 +1,20 @@
 """The one place where the world is put together, and where words on the command line become deployments."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+
+import typer
 
 from orchestrator.backends.local import Local, LocalReader
 from orchestrator.cli.deployed import specs
 from orchestrator.errors import HostError, InputError
 from orchestrator.host import LocalHost, SystemClock
-from orchestrator.model import Deployment, Environment, Intent, Profile, Record
+from orchestrator.hub.memory import Memory
+from orchestrator.hub.store import HubReader, HubStore
+from orchestrator.model import Deployment, Environment, Intent, Profile, Record, RuntimeSpec, Spec
 from orchestrator.ports import Events, Eyes, World
 from orchestrator.probe import HttpProber
 from orchestrator.resolve import resolve
@@ -34,6 +38,7 @@ class Context:
             host=LocalHost(variables),
             prober=HttpProber(),
             clock=SystemClock(),
+            weights=HubReader(variables, self._memory, LocalHost(variables).secret, _runtime_env(variables)),
         )
 
     def world(self, events: Events) -> World:
@@ -47,9 +52,14 @@ class Context:
             host=LocalHost(variables),
             prober=HttpProber(),
             clock=SystemClock(),
+            weights=HubStore(variables, self._memory, LocalHost(variables).secret, _runtime_env(variables)),
             events=events,
             interrupts=SignalInterrupts().install(),
         )
+
+    @property
+    def _memory(self) -> Memory:
+        return Memory(_home("CACHE", ".cache") / "weights")
 
     # ------------------------------------------------------------------------------------------------------- wanted
 
@@ -60,19 +70,41 @@ class Context:
 
         return load_set(paths, self.root, os.environ, given)
 
-    def desired(self, paths: Sequence[str], eyes: Eyes, given: Sequence[str] = ()) -> tuple[Deployment, ...]:
-        """The set that PATHs name; without any, what this project has deployed and not stopped on purpose."""
+    def desired(
+        self,
+        paths: Sequence[str],
+        eyes: Eyes,
+        given: Sequence[str] = (),
+        *,
+        refresh: bool = False,
+    ) -> tuple[Deployment, ...]:
+        """The set that PATHs name; without any, what this project has deployed and not stopped on purpose. Each with
+        its commits, which may ask the Hub; ``refresh`` asks in any case. Says what the files are warned about."""
+        found = self.written(paths, eyes, given, quiet=False)
+        known = self.known(eyes)
+        return tuple(eyes.weights.resolve(one, known.get(one.name), refresh=refresh) for one in found)
+
+    def written(
+        self, paths: Sequence[str], eyes: Eyes, given: Sequence[str] = (), *, quiet: bool
+    ) -> tuple[Deployment, ...]:
+        """The same as the files have it: revisions by their names, and nobody asked."""
         from orchestrator.errors import raise_all
         from orchestrator.load import clashes
 
         sets = [(list(paths), tuple(given))] if paths else _deployed(eyes, given)
         loaded = [(*self.load(some, known), known) for some, known in sets]
         raise_all(clashes([profile for profiles, _, _ in loaded for profile in profiles]))
+        if not quiet:
+            _warn(one for _, environments, _ in loaded for one in environments.values())
         return tuple(
             self.resolve(profile, environments[profile.environment], eyes, known)
             for profiles, environments, known in loaded
             for profile in profiles
         )
+
+    def known(self, eyes: Eyes) -> Mapping[str, Spec | None]:
+        """What runs, or ran last, by name."""
+        return specs(eyes)
 
     def resolve(self, profile: Profile, environment: Environment, eyes: Eyes, given: Sequence[str] = ()) -> Deployment:
         hashes = {}
@@ -97,6 +129,23 @@ def known_names() -> list[str]:
     here = context(None, None)
     profiles = {path.stem for path in (here.root / "profiles").glob("*.yaml")}
     return sorted(profiles | set(specs(here.eyes)))
+
+
+def _runtime_env(variables: Mapping[str, str]) -> Callable[[RuntimeSpec], Mapping[str, str]]:
+    """What activating a conda environment sets, once it was looked into."""
+    reader = RuntimeReader(_home("DATA", ".local/share"), _home("CACHE", ".cache"), variables)
+
+    def read(spec: RuntimeSpec) -> Mapping[str, str]:
+        info = reader.state(spec).info if spec.kind == "conda" else None
+        return info.env if info else {}
+
+    return read
+
+
+def _warn(environments: Iterable[Environment]) -> None:
+    """Each once: several deployments may share an environment."""
+    for line in dict.fromkeys(str(notice) for one in environments for notice in one.warnings):
+        typer.echo(f"orch: {line}", err=True)
 
 
 def _deployed(eyes: Eyes, given: Sequence[str]) -> list[tuple[list[str], tuple[str, ...]]]:

@@ -7,7 +7,10 @@ import threading
 import time
 from pathlib import Path
 
-NOW_AND_THEN = 15.0  # seconds between progress lines where there is no terminal
+from orchestrator.model import Pull
+from orchestrator.render import pull_text
+
+NOW_AND_THEN = 10.0  # seconds between progress lines where there is no terminal
 
 
 class Console:
@@ -35,6 +38,9 @@ class Console:
             elif time.monotonic() - self._last >= NOW_AND_THEN:
                 self._last = time.monotonic()
                 self._write(f"{line}\n")
+
+    def pull(self, pull: Pull) -> None:
+        self.progress(pull_text(pull, _width() - 1 if self.terminal else 0))
 
     def engine(self, log: str) -> None:
         self._end_follower()

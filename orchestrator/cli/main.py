@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli import apply, lifecycle, logs, plan, run, schema, status, validate
+from orchestrator.cli import apply, lifecycle, logs, plan, pull, run, schema, status, validate
 from orchestrator.errors import OrchError, StartFailed
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ app.command("validate")(validate.validate)
 app.command("plan")(plan.plan)
 app.command("apply")(apply.apply)
 app.command("status")(status.status)
+app.command("pull")(pull.pull)
 app.command("logs")(logs.logs)
 app.command("stop")(lifecycle.stop)
 app.command("start")(lifecycle.start)

@@ -57,6 +57,10 @@ Replace = Annotated[
         "--replace", metavar="NAME", help="Stop this deployment in the same plan.", autocompletion=complete_name
     ),
 ]
+Refresh = Annotated[
+    bool,
+    typer.Option("--refresh", help="Ask the Hub anew which commits the revisions are; else they stay as they were."),
+]
 Unpin = Annotated[bool, typer.Option("--unpin", help="Try a specification again that failed before.")]
 Timeout = Annotated[
     str | None, typer.Option("--timeout", metavar="D", help="How long to wait until it answers, as 10m.")

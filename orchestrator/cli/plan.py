@@ -21,6 +21,7 @@ def plan(
     replace: options.Replace = None,
     given: options.Set = None,
     unpin: options.Unpin = False,
+    refresh: options.Refresh = False,
     root: options.Root = None,
     state_dir: options.StateDir = None,
     output: options.OutputOption = options.Output.TEXT,
@@ -31,14 +32,15 @@ def plan(
     from orchestrator.controller import look
 
     here = context(root, state_dir, paths or ())
-    desired = here.desired(paths or (), here.eyes, given or ())
+    desired = here.desired(paths or (), here.eyes, given or (), refresh=refresh)
     if not desired:
         return changes.nothing(here, output)
     found = look(planner(desired, prune=prune, replace=replace or (), unpin=unpin), desired, here.eyes)
     changes.show(found, here, output)
+    blocked = changes.out_of_reach(found)
     if detailed and not found.empty:
         return 2
-    return 1 if any(one.failed for one in found.held) else 0
+    return 1 if blocked else 0
 
 
 def planner(desired: "Sequence[Deployment]", *, prune: bool, replace: Sequence[str], unpin: bool) -> "Planner":

@@ -48,8 +48,9 @@ def status(
 def _print(rows: "tuple[Row, ...]", here: "Context", output: options.Output) -> None:
     from orchestrator.render import document, status_json, status_text
 
-    now = here.eyes.clock.now()
-    typer.echo(document(status_json(rows, now)) if output is options.Output.JSON else status_text(rows, now))
+    now, pulls = here.eyes.clock.now(), here.eyes.weights.pulls()
+    as_json = output is options.Output.JSON
+    typer.echo(document(status_json(rows, now, pulls)) if as_json else status_text(rows, now, pulls))
 
 
 def _rows(here: "Context", names: "Sequence[str]") -> "tuple[Row, ...]":
@@ -87,7 +88,7 @@ def _wanted(here: "Context", record: "Record") -> "Deployment | str | None":
     if texts == (known.profile_text, known.environment_text) and not any("${" in text for text in texts):
         return _with_secrets_of_now(here, known)
     try:
-        return here.desired([str(profile)], here.eyes, known.given)[0]
+        return here.written([str(profile)], here.eyes, known.given, quiet=True)[0]
     except (OSError, OrchError):
         return "files do not load; see `orch validate`"
 

@@ -7,10 +7,13 @@ import typer
 from orchestrator.cli import options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.errors import OrchError
+    from orchestrator.model import Notice
+
+    Checked = Mapping[str, tuple[Notice, ...]]  # a good file, and what it is warned about
 
 
 def validate(
@@ -32,13 +35,13 @@ def validate(
     chosen = [file for path in paths or [str(base / "profiles")] for file in _files(path)]
     profiles = [path for path in chosen if not _is_environment(path)]
     errors: list[OrchError] = []
-    checked: list[str] = []
+    checked: dict[str, tuple[Notice, ...]] = {}
     for path in chosen:
         if _is_environment(path):
             _gather(partial(_environment, path), checked, errors)
     if profiles:
         _gather(partial(_profiles, profiles, base, given or (), together), checked, errors)
-    _print(errors, list(dict.fromkeys(checked)), output)
+    _print(errors, checked, output)
     return 1 if errors else 0
 
 
@@ -59,15 +62,16 @@ def _is_environment(path: str) -> bool:
     return Path(path).is_file() and Path(path).absolute().parent.name == "environments"
 
 
-def _environment(path: str) -> list[str]:
+def _environment(path: str) -> "Checked":
     import os
 
     from orchestrator.load import load_environment
 
-    return [load_environment(path, os.environ).source.file]
+    found = load_environment(path, os.environ)
+    return {found.source.file: found.warnings}
 
 
-def _profiles(paths: "Sequence[str]", base: "Path", given: "Sequence[str]", together: bool) -> list[str]:
+def _profiles(paths: "Sequence[str]", base: "Path", given: "Sequence[str]", together: bool) -> "Checked":
     import os
 
     from orchestrator.errors import raise_all
@@ -75,28 +79,34 @@ def _profiles(paths: "Sequence[str]", base: "Path", given: "Sequence[str]", toge
 
     profiles, environments = load_set(paths, base, os.environ, given)
     raise_all(clashes(profiles) if together else ())
-    return [one.source.file for one in profiles] + [one.source.file for one in environments.values()]
+    files: Checked = {one.source.file: () for one in profiles}
+    return {**files, **{one.source.file: one.warnings for one in environments.values()}}
 
 
-def _gather(check: "Callable[[], list[str]]", checked: list[str], errors: "list[OrchError]") -> None:
+def _gather(
+    check: "Callable[[], Checked]", checked: "dict[str, tuple[Notice, ...]]", errors: "list[OrchError]"
+) -> None:
     from orchestrator.errors import OrchError, Problems
 
     try:
-        checked += check()
+        checked.update(check())
     except Problems as problems:
         errors += problems.errors
     except OrchError as error:
         errors.append(error)
 
 
-def _print(errors: "list[OrchError]", checked: list[str], output: options.Output) -> None:
+def _print(errors: "list[OrchError]", checked: "Checked", output: options.Output) -> None:
+    notices = [notice for found in checked.values() for notice in found]
     if output is options.Output.JSON:
         from orchestrator.render import document
 
         found = [{"at": one.at, "what": one.what, "why": one.why, "do": one.do} for one in errors]
-        typer.echo(document({"version": 1, "valid": not errors, "files": checked, "errors": found}))
+        warned = [{"at": one.at, "what": one.what, "do": one.do} for one in notices]
+        answer = {"version": 1, "valid": not errors, "files": list(checked), "errors": found, "warnings": warned}
+        typer.echo(document(answer))
         return
-    for one in errors:
+    for one in (*errors, *notices):
         typer.echo(f"orch: {one}", err=True)
     if not errors:
         count = "1 file is" if len(checked) == 1 else f"{len(checked)} files are"

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 
+from orchestrator.engines.repos import with_commits
 from orchestrator.model import Endpoint, Json, RuntimeInfo, Spec
 
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
@@ -14,6 +15,7 @@ def argv(spec: Spec, runtime: RuntimeInfo) -> tuple[str, ...]:
 
 
 def flags(spec: Spec, style: str) -> tuple[str, ...]:
+    spec = with_commits(spec)
     model = spec.model.label
     serve = spec.serve
     given: list[str] = [model] if style == "serve" else ["--model", model]

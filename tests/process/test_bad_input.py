@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from deploy_kit import Project, ended, serves
+from deploy_kit import Project, ended, environ, serves
 
 
 @pytest.mark.parametrize("verb", [["validate"], ["plan"], ["apply", "--yes"], ["run"]], ids=" ".join)
@@ -56,6 +56,34 @@ def test_a_project_whose_folder_is_no_text_must_be_served(project: Project) -> N
     assert ended(project.sandbox.start("apply", "a", "--yes", "--root", str(odd))) == 0
     assert serves(project.port, "a")
     assert ended(project.sandbox.start("plan", "a", "--detailed-exitcode", "--root", str(odd))) == 0
+
+
+def test_an_old_name_must_be_taken_with_a_warning_once(project: Project, fake_runtime: Path) -> None:
+    project.sandbox.environment(fake_runtime, env={"HF_HUB_ENABLE_HF_TRANSFER": "1", "TRANSFORMERS_OFFLINE": "1"})
+    project.profile("a")
+    project.profile("b", project.free_port())
+    warnings = (
+        "orch: environments/fake.yaml:7:5: warning: env.HF_HUB_ENABLE_HF_TRANSFER is an old name, which "
+        "huggingface_hub ignores since 1.0; use cache.transfer: hf_transfer for what orch downloads, or "
+        "HF_XET_HIGH_PERFORMANCE: 1 for what the Hub's own client does\n"
+        "orch: environments/fake.yaml:8:5: warning: env.TRANSFORMERS_OFFLINE is an old name; write HF_HUB_OFFLINE\n"
+    )
+    for verb in (["validate"], ["validate", "environments", "profiles"], ["plan", "profiles"]):
+        assert project.orch(*verb).stderr == warnings
+    assert project.orch("apply", "profiles", "--dry-run", "--output", "json").stderr == warnings
+    done = project.orch("validate", "--output", "json")
+    assert (done.stderr, done.json["valid"], done.json["errors"]) == ("", True, [])
+    assert done.json["warnings"][1] == {
+        "at": "environments/fake.yaml:8:5",
+        "what": "env.TRANSFORMERS_OFFLINE is an old name",
+        "do": "write HF_HUB_OFFLINE",
+    }
+    assert project.apply().stderr.startswith(warnings)
+    assert environ(project.engine("b"))["TRANSFORMERS_OFFLINE"] == "1"
+    assert "HF_HUB_OFFLINE" not in environ(project.engine("b"))
+    project.profile("a", drain="6s")
+    assert project.orch("plan").stderr == warnings
+    assert project.orch("status").stderr == ""
 
 
 def test_a_file_that_cannot_be_read_must_be_named(project: Project) -> None:

@@ -75,6 +75,7 @@ policies = st.builds(
     Policy,
     ready_timeout=seconds,
     restart=st.builds(Restart, policy=st.sampled_from(("never", "on-failure", "always")), attempts=st.integers(0, 9)),
+    transfer=st.sampled_from(("auto", "xet", "ranged", "hf_transfer")),
 )
 deployments = st.builds(
     Deployment,

@@ -98,7 +98,7 @@ def test_secrets_are_not_there_even_if_the_caller_has_them() -> None:
 def test_what_each_field_sets(fields: dict[str, object], expected: dict[str, str]) -> None:
     env = child({}, INFO, wanted(**fields).spec, MARKER)
     watched = {key: value for key, value in env.items() if key.startswith(("CUDA", "HF"))}
-    assert watched == expected
+    assert watched == {"HF_HUB_OFFLINE": "1", **expected}
 
 
 def test_a_conda_runtime_brings_its_activation() -> None:

@@ -1,6 +1,5 @@
-"""Secrets as this host keeps them, and where it looks for weights."""
+"""Secrets as this host keeps them, and processes that hide."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -8,11 +7,9 @@ import pytest
 from orchestrator.backends import proc
 from orchestrator.errors import HostError
 from orchestrator.host import LocalHost
-from orchestrator.hub import folder
-from orchestrator.model import ModelRef, SecretRef
+from orchestrator.model import SecretRef
 
 HIDDEN = "hunter2"
-QWEN = ModelRef(repo="Qwen/Qwen3-8B")
 
 
 def secret(tmp_path: Path, kind: str, value: bytes) -> str:
@@ -47,38 +44,6 @@ def test_a_secret_that_is_no_text_is_refused_unseen(tmp_path: Path, kind: str) -
 def test_a_blank_secret_is_none(tmp_path: Path, kind: str) -> None:
     with pytest.raises(HostError, match="holds no value"):
         secret(tmp_path, kind, b" \r\n")
-
-
-@pytest.mark.parametrize(
-    ("env", "expected"),
-    [
-        ({}, "/home/u/.cache/huggingface/hub"),
-        ({"XDG_CACHE_HOME": "/x"}, "/x/huggingface/hub"),
-        ({"XDG_CACHE_HOME": "/x", "HF_HOME": "/hf"}, "/hf/hub"),
-        ({"HF_HOME": "/hf", "HUGGINGFACE_HUB_CACHE": "/old"}, "/old"),
-        ({"HF_HOME": "/hf", "HUGGINGFACE_HUB_CACHE": "/old", "HF_HUB_CACHE": "/new"}, "/new"),
-        ({"HF_HOME": "~/hf"}, "/home/u/hf/hub"),
-        ({"HF_HUB_CACHE": "$HOME/c/${USER}"}, "/home/u/c/me"),
-    ],
-)
-def test_the_cache_is_where_the_engine_has_it(env: Mapping[str, str], expected: str) -> None:
-    assert folder({"HOME": "/home/u", "USER": "me"} | dict(env)) == Path(expected)
-
-
-def test_weights_in_the_callers_own_cache_do_not_count(tmp_path: Path) -> None:
-    repo = tmp_path / "hub" / "models--Qwen--Qwen3-8B"
-    for file, text in {"refs/main": "c0ffee", "snapshots/c0ffee/config.json": "{}"}.items():
-        (repo / file).parent.mkdir(parents=True)
-        (repo / file).write_text(text)
-    host = LocalHost({"HF_HOME": str(tmp_path), "HOME": "/nowhere"})
-    assert host.weights_cached(QWEN, {"HF_HOME": str(tmp_path)})
-    assert host.weights_cached(QWEN, {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HOME": "/nowhere"})
-    assert not host.weights_cached(QWEN, {"HOME": "/nowhere"})
-
-
-@pytest.mark.parametrize("name", ["Qwen/Qwen3..8B", "a--b", "x.git"])
-def test_a_name_the_hub_cannot_have_is_not_cached(tmp_path: Path, name: str) -> None:
-    assert not LocalHost({}).weights_cached(ModelRef(repo=name), {"HF_HOME": str(tmp_path)})
 
 
 def test_a_process_that_is_hidden_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

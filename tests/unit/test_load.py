@@ -15,6 +15,7 @@ from orchestrator.errors import InputError, OrchError
 from orchestrator.load import clashes, load_environment, load_profile, load_set, schema_text
 from orchestrator.model import Environment, Profile, RuntimeSpec, SecretRef
 from orchestrator.project import project_root
+from orchestrator.resolve import resolve
 
 PROJECT = Path(__file__).parents[2]
 PROFILE = "name: a\nenvironment: cpu\nmodel: {repo: Qwen/Qwen3-4B}\n"
@@ -112,7 +113,7 @@ runtime:
   torch_backend: ${TORCH:-cpu}
   python: "3.12"
 cuda: {home: "${CUDA_HOME}", libcuda: "off"}
-cache: {hf_home: ~/hf}
+cache: {hf_home: ~/hf, transfer: ranged}
 env: {A: "x$$y", B: 1.10, C: "${EMPTY}"}
 secrets: {T: {env: T}, U: {file: ../t}}
 host: {gpus: {model: RTX, count: 4, memory: 49140MiB, compute_capability: "8.9"}}
@@ -135,12 +136,30 @@ host: {gpus: {model: RTX, count: 4, memory: 49140MiB, compute_capability: "8.9"}
         "off",
         "/home/me/hf",
     )
+    assert environment.transfer == "ranged"
     assert environment.env == {"A": "x$y", "B": "1.10", "C": ""}
     assert environment.secrets == {"T": SecretRef("env", "T"), "U": SecretRef("file", f"{file.parents[1]}/t")}
     gpus = environment.host_gpus
     assert gpus is not None
     assert (gpus.model, gpus.count, gpus.memory, gpus.compute_capability) == ("RTX", 4, 49140 << 20, "8.9")
     assert environment.source.at("cache", "hf_home") == "environments/gpu.yaml:11:9"
+
+
+def test_what_an_environment_does_not_say_is_the_default(write: Write) -> None:
+    found = load_environment(write("environments/e.yaml", ENVIRONMENT), {})
+    assert found == Environment("e", RuntimeSpec("conda", "llm"))
+    assert found.transfer == "auto"
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize("transfer", ["auto", "xet", "ranged", "hf_transfer"])
+def test_how_weights_are_fetched_is_orchs_policy_and_no_part_of_the_spec(write: Write, transfer: str) -> None:
+    profile = load_profile(write("profiles/a.yaml", PROFILE), {})
+    plain = resolve(profile, load_environment(write("environments/e.yaml", ENVIRONMENT), {}), {})
+    file = write("environments/e.yaml", f"{ENVIRONMENT}cache: {{transfer: {transfer}}}\n")
+    chosen = resolve(profile, load_environment(file, {}), {})
+    assert chosen.policy == replace(plain.policy, transfer=transfer)
+    assert chosen.spec == plain.spec
 
 
 @pytest.mark.parametrize(
@@ -302,7 +321,7 @@ BAD_PROFILES = [
         "name: 12\nenvironment: cpu\nmodel: {repo: /models/x, revision: 1e5}",
         [
             f'1:1: cannot use name: 12 is not {NAME}; quote it: "12"',
-            '3:9: cannot use model.repo: "/models/x" is not a repository on the Hub, OWNER/NAME '
+            '3:9: cannot use model.repo: "/models/x" is not a repository on the Hub, OWNER/NAME or OWNER/NAME:QUANT '
             "(a folder goes under model.path)",
             '3:26: cannot use model.revision: 100000.0 is not a branch, a tag or a commit; quote it: "1e5"',
         ],
@@ -388,6 +407,21 @@ BAD_ENVIRONMENTS = [
         ],
     ),
     (
+        ENVIRONMENT + "cache: {transfer: fast, transfers: 1}",
+        [
+            'cannot use cache.transfer: "fast" is not auto, xet, ranged or hf_transfer; '
+            "write for example transfer: auto",
+            "cannot use cache.transfers: cache has no such key; did you mean cache.transfer?",
+        ],
+    ),
+    (
+        ENVIRONMENT + "env: {HUGGING_FACE_HUB_TOKEN: x}",
+        [
+            "cannot use env.HUGGING_FACE_HUB_TOKEN: a secret does not belong in a file whose values are shown and "
+            "recorded; move it to secrets: {HF_TOKEN: {env: HUGGING_FACE_HUB_TOKEN}}",
+        ],
+    ),
+    (
         ENVIRONMENT + "cuda: {home: ~/x, libcuda: no, hf_home: x}",
         [
             "cannot use cuda.home: ~ stands for $HOME, which is not set; write the path out",
@@ -408,6 +442,67 @@ def test_bad_environments(write: Write, text: str, messages: list[str]) -> None:
     lines = refusal(load_environment, write("e.yaml", text), {})
     assert [line.split(": ", 1)[1] for line in lines] == messages
     assert all(line.startswith("e.yaml:") for line in lines)
+
+
+OLD_NAMES = [
+    (
+        "env: {HF_HUB_ENABLE_HF_TRANSFER: 1}",
+        [
+            "3:7: warning: env.HF_HUB_ENABLE_HF_TRANSFER is an old name, which huggingface_hub ignores since 1.0; "
+            "use cache.transfer: hf_transfer for what orch downloads, or HF_XET_HIGH_PERFORMANCE: 1 for what the Hub's "
+            "own client does"
+        ],
+    ),
+    ("env: {HF_HUB_ENABLE_HF_TRANSFER: 0}", []),
+    ("env: {HF_HUB_ENABLE_HF_TRANSFER: '${OFF}'}", []),
+    (
+        "env:\n  HUGGINGFACE_HUB_VERBOSITY: debug\n  A: b\n  HUGGINGFACE_HUB_CACHE: /c",
+        [
+            "4:3: warning: env.HUGGINGFACE_HUB_VERBOSITY is an old name, which huggingface_hub does not read; "
+            "write HF_HUB_VERBOSITY",
+            "6:3: warning: env.HUGGINGFACE_HUB_CACHE is an old name; use cache.hf_home, or HF_HUB_CACHE",
+        ],
+    ),
+    (
+        "env: {TRANSFORMERS_CACHE: /c, PYTORCH_TRANSFORMERS_CACHE: /c, PYTORCH_PRETRAINED_BERT_CACHE: /c}",
+        [
+            f"3:{column}: warning: env.{name} is an old name, which huggingface_hub does not read: no weights are kept "
+            "there; use cache.hf_home, or HF_HUB_CACHE"
+            for column, name in (
+                (7, "TRANSFORMERS_CACHE"),
+                (31, "PYTORCH_TRANSFORMERS_CACHE"),
+                (63, "PYTORCH_PRETRAINED_BERT_CACHE"),
+            )
+        ],
+    ),
+    (
+        "secrets: {HUGGING_FACE_HUB_TOKEN: {env: T}, HF_HUB_ENABLE_HF_TRANSFER: {env: T}}\n"
+        "env: {TRANSFORMERS_OFFLINE: 0, HF_HUB_OFFLINE: 1, HF_XET_HIGH_PERFORMANCE: 1}",
+        [
+            "3:11: warning: secrets.HUGGING_FACE_HUB_TOKEN is an old name; write HF_TOKEN",
+            "3:45: warning: secrets.HF_HUB_ENABLE_HF_TRANSFER is an old name, which huggingface_hub ignores since 1.0; "
+            "remove it: HF_XET_HIGH_PERFORMANCE is given, too",
+            "4:7: warning: env.TRANSFORMERS_OFFLINE is an old name; remove it: HF_HUB_OFFLINE is given, too",
+        ],
+    ),
+    (
+        "env: {HF_DATASETS_OFFLINE: 1, HF_HOME: /h, HF_HUB_ENABLE_PARALLEL_LOADING: 1}\nsecrets: {HF_TOKEN: {env: T}}",
+        [],
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "messages"), OLD_NAMES)
+def test_old_names_are_taken_with_a_warning(write: Write, text: str, messages: list[str]) -> None:
+    found = load_environment(write("e.yaml", ENVIRONMENT + text), {"OFF": "no"})
+    assert [str(notice) for notice in found.warnings] == [f"e.yaml:{message}" for message in messages]
+
+
+def test_an_old_name_reaches_the_engine_as_it_is_written(write: Write) -> None:
+    text = "env: {HUGGINGFACE_HUB_CACHE: /c}\nsecrets: {HUGGING_FACE_HUB_TOKEN: {env: T}}"
+    found = load_environment(write("e.yaml", ENVIRONMENT + text), {})
+    assert found.env == {"HUGGINGFACE_HUB_CACHE": "/c"}
+    assert found.secrets == {"HUGGING_FACE_HUB_TOKEN": SecretRef("env", "T")}
 
 
 def test_a_pasted_secret_is_never_shown(write: Write) -> None:
@@ -485,6 +580,7 @@ def test_any_values_load_or_are_refused_in_words(write: Write, profile: Any, env
 
 
 REPOSITORIES = ["Qwen/Qwen3-8B", "gpt2", "a_b/c.d", "A/b-c_d.e", "x" * 96]
+GGUF = ["Qwen/Qwen3-8B-GGUF:Q4_K_M", "o/x-GGUF:UD-Q4_K_XL", "o/x:q8.0", "o/x:a--b..git"]
 NO_REPOSITORIES = [
     "Qwen/Qwen3..8B",
     "a--b",
@@ -497,16 +593,25 @@ NO_REPOSITORIES = [
     "a/b/c",
     "x" * 97,
     "o/\u00e9",
+    "gpt2:Q4_K_M",
+    "o/x:",
+    "o/x:Q4:K",
+    "o/x:Q4 K",
+    "o/x:Q4/K",
+    "o/x.git:Q4",
+    "o/a--b:Q4",
+    "o/x:\u00e9",
+    ":Q4",
 ]
 
 
-@pytest.mark.parametrize("name", REPOSITORIES + NO_REPOSITORIES)
+@pytest.mark.parametrize("name", REPOSITORIES + GGUF + NO_REPOSITORIES)
 def test_a_repository_has_a_name_that_the_hub_allows(write: Write, name: str) -> None:
     from huggingface_hub.utils import validate_repo_id
 
-    file = write("a.yaml", f"name: a\nenvironment: cpu\nmodel: {{repo: {name}}}\n")
-    if name in REPOSITORIES:
-        validate_repo_id(name)
+    file = write("a.yaml", f"name: a\nenvironment: cpu\nmodel: {{repo: '{name}'}}\n")
+    if name in REPOSITORIES + GGUF:
+        validate_repo_id(name.partition(":")[0])
         assert load_profile(file, {}).model.repo == name
     else:
         assert "is not a repository on the Hub" in refusal(load_profile, file, {})[0]

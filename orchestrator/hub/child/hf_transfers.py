@@ -1,0 +1,60 @@
+"""The hf_transfer package, for those who ask for it: whole files, fast, without resume and without a check, so that the
+check is ours. It is given the storage's own address, for it would send a token along to wherever it is redirected."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import FetchFailed
+from orchestrator.hub.child.download import hash_file
+from orchestrator.hub.child.job import Tuning
+from orchestrator.hub.child.sources import HttpSource, Remote
+from orchestrator.model import RemoteFile
+
+if TYPE_CHECKING:
+    from orchestrator.hub.child.fetch import _Item
+
+PIECE = 10 << 20
+"""Bytes a request, as the Hub's client used to call it."""
+
+
+def fetch_large(
+    items: "Sequence[_Item]",
+    http: HttpSource,
+    tuning: Tuning,
+    on_bytes: Callable[[int], None],
+    on_file: Callable[[RemoteFile, Path], None],
+) -> "list[_Item]":
+    """Fetches the large files one after the other and answers the rest. Raises FetchFailed."""
+    try:
+        import hf_transfer
+    except ImportError:
+        why = "cache.transfer is hf_transfer, and that package is not installed where orch is"
+        do = "run `pip install hf_transfer` there, or use cache.transfer: auto"
+        raise FetchFailed("fetch", why, do) from None
+    for item in (one for one in items if one.file.size > PIECE):
+        what = f"fetch {item.file.path} of {item.want.repo}"
+        part = item.blob.with_name(f"{item.blob.name}.hf_transfer")
+        part.unlink(missing_ok=True)  # a killed one's: its bytes cannot be told from holes
+        on_bytes(-item.state.here)
+        url = http.locate(Remote(item.want.repo, item.want.commit, item.file))
+        try:
+            hf_transfer.download(
+                url,
+                str(part),
+                max_files=tuning.connections,
+                chunk_size=PIECE,
+                parallel_failures=3,
+                max_retries=5,
+                callback=on_bytes,
+            )
+        except Exception as error:  # what it raises is a bare Exception
+            part.unlink(missing_ok=True)
+            why = f"hf_transfer: {' '.join(str(error).split())[:200]}"
+            raise FetchFailed(what, why, "use cache.transfer: auto, which resumes") from error
+        if not hash_file(part, item.file, lambda _: None):
+            part.unlink()
+            raise FetchFailed(what, "hf_transfer brought other bytes than the Hub says", "use cache.transfer: auto")
+        part.replace(item.blob)
+        on_file(item.file, item.blob)
+    return [one for one in items if one.file.size <= PIECE]

@@ -1,0 +1,59 @@
+"""What the child is asked to do, as values that travel as JSON."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.model import RemoteFile
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """Files of one repository at one commit, and the revision's name that led to it."""
+
+    repo: str
+    revision: str
+    commit: str
+    files: tuple[RemoteFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """``commit`` None: resolve the revision first."""
+
+    repo: str
+    revision: str
+    commit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """``connections`` at once; ``run``: at most so many chunks a request; ``attempts`` without a byte before giving
+    up, ``backoff`` seconds before the second of them, doubled each time up to ``longest``; ``stall`` seconds without
+    a byte."""
+
+    connections: int = 8
+    run: int = 8
+    attempts: int = 9
+    backoff: float = 0.5
+    longest: float = 30.0
+    stall: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """``cache`` is the Hub's cache folder, ``memory`` orch's own; ``rehash``: believe no hash remembered; ``source``
+    is a flat folder to take files from before any is fetched."""
+
+    do: Literal["list", "fetch", "remove"]
+    endpoint: str
+    parent: int
+    token: str | None = None
+    cache: str = ""
+    memory: str = ""
+    questions: tuple[Question, ...] = ()
+    wants: tuple[Want, ...] = ()
+    transfer: Literal["auto", "xet", "ranged", "hf_transfer"] = "auto"
+    rehash: bool = False
+    offline: bool = False
+    source: str = ""
+    tuning: Tuning = Tuning()

@@ -1,0 +1,88 @@
+"""What went wrong with the Hub, in words: from the exceptions of three libraries to cannot-why-do."""
+
+import errno
+import socket
+import ssl
+from collections.abc import Iterator
+
+from orchestrator.errors import FetchFailed
+from orchestrator.units import format_size
+
+
+class Passing(Exception):
+    """May well succeed when tried again, at most ``tries`` times. ``after`` seconds are what the server asked for;
+    ``cause`` is the original."""
+
+    def __init__(
+        self, why: str, after: float | None = None, cause: BaseException | None = None, tries: int = 1000
+    ) -> None:
+        super().__init__(why)
+        self.after, self.cause, self.tries = after, cause, tries
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it came from, outermost first; libraries also keep a cause in ``reason`` or in args."""
+    seen: set[int] = set()
+    stack = [error]
+    while stack:
+        one = stack.pop(0)
+        if not isinstance(one, BaseException) or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        stack += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+
+
+def network(what: str, error: BaseException, endpoint: str) -> FetchFailed:
+    """A request that got no answer."""
+    causes = list(chain(error))
+    if found := next((one for one in causes if isinstance(one, ssl.SSLCertVerificationError)), None):
+        why = f"the certificate of {endpoint} is not trusted ({found.verify_message})"
+        do = "name your proxy's or mirror's certificate authority in SSL_CERT_FILE"
+        return FetchFailed(what, why, do)
+    if any(isinstance(one, socket.gaierror) for one in causes):
+        why = f"there is no way to {endpoint}: its name is not found"
+    elif found_os := next((one for one in causes if isinstance(one, OSError) and one.strerror), None):
+        why = f"there is no way to {endpoint}: {str(found_os.strerror).lower()}"
+    else:
+        why = f"{endpoint} does not answer: {_brief(error)}"
+    return FetchFailed(what, why, "check the network and the proxy variables, or name a mirror in HF_ENDPOINT")
+
+
+def gated(repo: str, endpoint: str, *, token: bool) -> FetchFailed:
+    page = f"{endpoint}/{repo}"
+    if token:
+        why = "its owners have not granted access to the account of this token"
+        return FetchFailed(f"fetch {repo}", why, f"ask for access at {page}")
+    why = "it is gated, and no token was sent"
+    do = f"ask for access at {page}, then name your token in the environment: secrets: {{HF_TOKEN: {{env: HF_TOKEN}}}}"
+    return FetchFailed(f"fetch {repo}", why, do)
+
+
+def refused(repo: str, status: int, *, token: bool) -> FetchFailed:
+    if token:
+        return FetchFailed(f"fetch {repo}", f"the Hub refuses this token ({status})", "check it, or make another one")
+    do = "name your token in the environment: secrets: {HF_TOKEN: {env: HF_TOKEN}}"
+    return FetchFailed(f"fetch {repo}", f"the Hub wants a token for it ({status})", do)
+
+
+def unwritable(what: str, error: OSError, place: str) -> FetchFailed:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        why = f"the disk of {place} is full"
+        do = "free some space (`orch models` lists what is cached) and repeat: what came is kept"
+        return FetchFailed(what, why, do)
+    why = f"{error.filename or place}: {(error.strerror or str(error)).lower()}"
+    return FetchFailed(what, why, "make it writable, or name another folder with cache.hf_home")
+
+
+def no_space(what: str, needed: int, free: int, margin: int, place: str) -> FetchFailed:
+    why = (
+        f"{format_size(needed)} are still to come and {place} has {format_size(free)} free: "
+        f"{format_size(needed + margin - free)} are missing (with {format_size(margin)} to spare)"
+    )
+    return FetchFailed(what, why, "free some space there (`orch models` lists what is cached), or set cache.hf_home")
+
+
+def _brief(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:300] + " ..."

@@ -1,0 +1,140 @@
+"""The Hub's answers about repositories, through huggingface_hub: commits, file lists, and what to say when there is
+no answer."""
+
+import difflib
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from orchestrator.errors import FetchFailed
+from orchestrator.hub.child import problems
+from orchestrator.hub.child.sources import retry_after
+from orchestrator.model import RemoteFile
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
+PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds between the tries of one question."""
+
+T = TypeVar("T")
+
+
+class Hub:
+    """``offline``: nothing may be asked."""
+
+    def __init__(self, endpoint: str, token: str | None, pauses: tuple[float, ...] = PAUSES) -> None:
+        self.endpoint, self.token, self._pauses = endpoint.rstrip("/"), token, pauses
+
+    @property
+    def api(self) -> "HfApi":
+        from huggingface_hub import HfApi
+
+        return HfApi(endpoint=self.endpoint, token=self.token or False)
+
+    def commit(self, repo: str, revision: str) -> str:
+        found = self._ask(repo, revision, lambda: self.api.repo_info(repo, revision=revision, timeout=10))
+        return str(found.sha)
+
+    def files(self, repo: str, commit: str) -> tuple[RemoteFile, ...]:
+        """All of them, sorted by path."""
+        found = self._ask(repo, commit, lambda: list(self.api.list_repo_tree(repo, revision=commit, recursive=True)))
+        return tuple(sorted((_file(one) for one in found if hasattr(one, "blob_id")), key=lambda one: one.path))
+
+    def link(self, repo: str, commit: str, path: str, cache: str) -> None:
+        """Gives a blob that is in the cache its name in the snapshot."""
+        from huggingface_hub import hf_hub_download
+
+        def download() -> str:
+            token = self.token or False
+            return hf_hub_download(
+                repo, path, revision=commit, cache_dir=cache, endpoint=self.endpoint, token=token, etag_timeout=30
+            )
+
+        self._ask(repo, commit, download)
+
+    def _ask(self, repo: str, revision: str, question: Callable[[], T]) -> T:
+        from huggingface_hub import errors
+
+        for pause in (*self._pauses, None):
+            try:
+                return question()
+            except errors.GatedRepoError:  # a subclass of the next: first
+                raise problems.gated(repo, self.endpoint, token=bool(self.token)) from None
+            except errors.RepositoryNotFoundError as error:
+                raise self._no_repo(repo, error) from None
+            except errors.RevisionNotFoundError:
+                raise self._no_revision(repo, revision) from None
+            except errors.HfHubHTTPError as error:
+                if pause is None or error.response.status_code not in PASSING:
+                    raise self._answered(repo, error) from None
+                time.sleep(_wait(error, pause))
+            except Exception as error:  # whatever the HTTP client of this version raises
+                if pause is None or not _may_pass(error):
+                    raise problems.network(f"find {repo} on the Hub", error, self.endpoint) from error
+                time.sleep(pause)
+        raise AssertionError("the last try returns or raises")
+
+    # ---------------------------------------------------------------------------------------------- in other words
+
+    def _no_repo(self, repo: str, error: Any) -> FetchFailed:
+        what = f"find {repo} on the Hub"
+        if error.response is not None and error.response.status_code == 401 and self.token:
+            return FetchFailed(what, "the Hub refuses this token (401)", "check it, or make another one")
+        why = "there is no such repository" if self.token else "there is no such repository, or it is private"
+        known = "" if self.token else "if it is private, name your token: secrets: {HF_TOKEN: {env: HF_TOKEN}}"
+        if close := self._similar(repo):
+            return FetchFailed(what, why, f"did you mean {close}?")
+        return FetchFailed(what, why, known or "check its name, and what this token may read")
+
+    def _similar(self, repo: str) -> str:
+        """The name that was probably meant. A question of courtesy: without an answer there is none."""
+        owner, _, name = repo.rpartition("/")
+        names: set[str] = set()
+        for author, search in ((owner, name[:6]), (None, name), (owner, None)):
+            try:
+                names |= {one.id for one in self.api.list_models(limit=50, author=author, search=search)}
+            except Exception:  # noqa: BLE001
+                return ""
+        close = difflib.get_close_matches(repo.lower(), [one.lower() for one in names], n=1, cutoff=0.75)
+        return next((one for one in sorted(names) if close and one.lower() == close[0]), "")
+
+    def _no_revision(self, repo: str, revision: str) -> FetchFailed:
+        what = f"find revision {revision} of {repo}"
+        try:
+            refs = self.api.list_repo_refs(repo)
+            names = sorted({one.name for one in (*refs.branches, *refs.tags)})
+        except Exception:  # noqa: BLE001 (a courtesy, as above)
+            names = []
+        close = difflib.get_close_matches(revision, names, n=1)
+        there = f"there is {', '.join(names[:20])}" if names else "look at its history on the Hub"
+        do = f"did you mean {close[0]}?" if close else there
+        return FetchFailed(what, "the repository has no such branch, tag or commit", do)
+
+    def _answered(self, repo: str, error: Any) -> FetchFailed:
+        status = error.response.status_code
+        if status in (401, 403):
+            return problems.refused(repo, status, token=bool(self.token))
+        text = f"the Hub answers {status} {error.response.reason_phrase}".rstrip()
+        return FetchFailed(f"find {repo} on the Hub", text, "try again later")
+
+
+def _file(one: Any) -> RemoteFile:
+    blob = one.lfs.sha256 if one.lfs else one.blob_id
+    size = one.lfs.size if one.lfs else one.size
+    return RemoteFile(one.path, size, blob, one.xet_hash or "")
+
+
+def _wait(error: Any, pause: float) -> float:
+    asked = retry_after(error.response.headers)
+    return pause if asked is None else asked
+
+
+def _may_pass(error: BaseException) -> bool:
+    """A connection that broke may hold the next time; a name that is not found or a certificate will not change."""
+    import socket
+    import ssl
+
+    fatal = (socket.gaierror, ssl.SSLCertVerificationError, ValueError)
+    return not any(isinstance(one, fatal) for one in problems.chain(error))

@@ -1,0 +1,311 @@
+"""The weights of deployments: looked at on this disk, asked for and fetched by a child process."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.codec import from_json, to_json
+from orchestrator.engines.repos import code_repos, is_commit, repos, trusts_code
+from orchestrator.errors import FetchFailed, HostError
+from orchestrator.files import read_json
+from orchestrator.hub import look
+from orchestrator.hub.access import Access, access, login_token
+from orchestrator.hub.child.job import Job, Question, Tuning, Want
+from orchestrator.hub.layout import Repo
+from orchestrator.hub.memory import Memory
+from orchestrator.model import Deployment, Pull, RemoteFile, RepoUse, RuntimeSpec, SecretRef, Spec, Weights
+from orchestrator.pins import carried, pinned, unresolved
+from orchestrator.ports import FetchEvents
+from orchestrator.shell import CommandFailed, run
+from orchestrator.weights import Choice, choose
+
+COMMAND = (sys.executable, "-P", "-m", "orchestrator.hub.child")
+ASK_TIMEOUT = 120.0  # seconds for a question to the Hub, its retries included
+
+ReadSecret = Callable[[str, SecretRef], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """Of the Hub, for one repository at one revision: a commit and its files, or why not."""
+
+    commit: str | None = None
+    files: tuple[RemoteFile, ...] = ()
+    error: FetchFailed | None = None
+
+
+@dataclass
+class HubReader:
+    """``variables`` is the caller's environment, ``memory`` orch's own cache of what it knows, ``runtime_env`` tells
+    what a runtime adds to its engine's environment. What the Hub answered is kept for the life of this object: a plan
+    that is made twice asks once."""
+
+    variables: Mapping[str, str]
+    memory: Memory
+    secret: ReadSecret
+    runtime_env: Callable[[RuntimeSpec], Mapping[str, str]]
+    _asked: dict[tuple[str, str, str], _Answer] = field(default_factory=dict)
+
+    # ----------------------------------------------------------------------------------------------------- commits
+
+    def resolve(self, wanted: Deployment, known: Spec | None, *, refresh: bool = False) -> Deployment:
+        """With the commit of every repository, as far as it can be learnt: from what runs, from what orch resolved
+        before, from a complete snapshot, and from the Hub at last. ``refresh`` asks the Hub whatever is known."""
+        wanted = pinned(wanted, carried(wanted.spec, None if refresh else known))
+        reach = self._access(wanted)
+        if not refresh:
+            held = {use.slot: commit for use in unresolved(wanted.spec) if (commit := self._held(reach, use))}
+            wanted = pinned(wanted, held)
+        asking = unresolved(wanted.spec)
+        answers = self._ask(wanted, reach, [(use.repo, use.revision) for use in asking], fresh=refresh)
+        found = {use.slot: answer.commit for use, answer in zip(asking, answers, strict=True) if answer.commit}
+        return pinned(wanted, found)
+
+    def _held(self, reach: Access, use: RepoUse) -> str | None:
+        """What orch resolved it to, be it only half fetched; or another tool's ref, if what it names is all there."""
+        repo = Repo(reach.cache, use.repo)
+        if commit := repo.pinned(use.revision):
+            return commit
+        commit = repo.ref(use.revision)
+        return commit if commit and self._nothing_missing(repo, commit, use) else None
+
+    def _nothing_missing(self, repo: Repo, commit: str, use: RepoUse) -> bool:
+        files = self.memory.listing(repo, commit)
+        if files is None:
+            return look.whole_by_itself(repo, commit, use) is not None
+        found = look.weights(use, repo, commit, choose(files, use), self.memory)
+        return found.total is not None and not found.missing
+
+    # ------------------------------------------------------------------------------------------------------- state
+
+    def state(
+        self, wanted: Deployment, include: Sequence[str] = (), exclude: Sequence[str] = ()
+    ) -> tuple[Weights, ...]:
+        """One a repository, in the order of the command line; asks the Hub for a list of files that nobody kept."""
+        reach = self._access(wanted)
+        uses = [*repos(wanted.spec), *self._code(reach, wanted.spec)]
+        return tuple(self._weights(wanted, reach, use, include, exclude) for use in uses)
+
+    def _weights(
+        self, wanted: Deployment, reach: Access, use: RepoUse, include: Sequence[str], exclude: Sequence[str]
+    ) -> Weights:
+        commit = self._commit(reach, wanted.spec, use)
+        repo = Repo(reach.cache, use.repo)
+        files = self.memory.listing(repo, commit) if commit else None
+        if files is None and commit and (whole := look.whole_by_itself(repo, commit, use)):
+            return look.weights(use, repo, commit, whole, self.memory)
+        if files is None:
+            answer = self._ask(wanted, reach, [(use.repo, commit or use.revision)])[0]
+            if answer.error or not answer.commit:
+                why, do = (answer.error.why, answer.error.do) if answer.error else ("the Hub gave no answer", "")
+                return Weights(use, commit, str(reach.cache), why=why, do=do)
+            commit, files = answer.commit, answer.files
+        assert commit is not None
+        return look.weights(use, repo, commit, choose(files, use, include, exclude), self.memory)
+
+    def _commit(self, reach: Access, spec: Spec, use: RepoUse) -> str | None:
+        known = spec.commits.get(use.slot) or (use.revision if is_commit(use.revision) else None)
+        return known or self._held(reach, use)
+
+    def _code(self, reach: Access, spec: Spec) -> tuple[RepoUse, ...]:
+        """Code that a model's config.json names; known once that file is here."""
+        if not trusts_code(spec):
+            return ()
+        found: list[RepoUse] = []
+        for use in repos(spec):
+            commit = self._commit(reach, spec, use)
+            if use.wants == "weights" and commit:
+                config = read_json(Repo(reach.cache, use.repo).pointer(commit, "config.json"))
+                found += code_repos(config, str(spec.serve.args.get("code_revision") or "main"))
+        if spec.model.path:
+            found += code_repos(read_json(Path(spec.model.path) / "config.json"))
+        return tuple(dict.fromkeys(found))
+
+    def pulls(self) -> tuple[Pull, ...]:
+        return self.memory.pulls()
+
+    # ------------------------------------------------------------------------------------------------- the network
+
+    def _access(self, wanted: Deployment) -> Access:
+        return access(self.variables, wanted.spec, self.runtime_env(wanted.spec.runtime))
+
+    def _ask(
+        self, wanted: Deployment, reach: Access, names: Sequence[tuple[str, str]], *, fresh: bool = False
+    ) -> list[_Answer]:
+        """The Hub's answers for (repository, revision), all in one go."""
+        keys = [(reach.endpoint, repo, revision) for repo, revision in names]
+        new = [name for key, name in zip(keys, names, strict=True) if key not in self._asked]
+        if new and reach.offline:
+            do = "unset HF_HUB_OFFLINE to ask it" + ("" if fresh else ", or copy a complete cache here")
+            return [
+                _Answer(error=FetchFailed(f"find {repo} in the cache", "HF_HUB_OFFLINE is set", do))
+                for repo, _ in names
+            ]
+        if new:
+            questions = tuple(Question(repo, rev, rev if is_commit(rev) else None) for repo, rev in new)
+            job = self._job(wanted, reach, "list", questions=questions)
+            found = call(job, reach, None, timeout=ASK_TIMEOUT)
+            for (repo, rev), one in zip(new, found, strict=True):
+                answer = _answer(one)
+                self._asked[reach.endpoint, repo, rev] = answer
+                if answer.commit:
+                    self._asked[reach.endpoint, repo, answer.commit] = answer
+        return [self._asked[key] for key in keys]
+
+    def _job(self, wanted: Deployment, reach: Access, do: Any, **more: Any) -> Job:
+        tuning = Tuning(stall=reach.stall) if reach.stall else Tuning()
+        return Job(
+            do,
+            reach.endpoint,
+            os.getpid(),
+            self._token(wanted),
+            cache=str(reach.cache),
+            memory=str(self.memory.folder),
+            transfer=wanted.policy.transfer,
+            offline=reach.offline,
+            tuning=tuning,
+            **more,
+        )
+
+    def _token(self, wanted: Deployment) -> str | None:
+        ref = wanted.secret_refs.get("HF_TOKEN") or wanted.secret_refs.get("HUGGING_FACE_HUB_TOKEN")
+        try:
+            return self.secret("HF_TOKEN", ref) if ref else login_token(self.variables, wanted.spec.hf_home)
+        except HostError as error:
+            raise FetchFailed(error.what, error.why, error.do) from error
+
+
+class HubStore(HubReader):
+    def fetch(
+        self,
+        wanted: Deployment,
+        events: FetchEvents,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        *,
+        rehash: bool = False,
+    ) -> tuple[Weights, ...]:
+        """Until every repository is complete. Raises FetchFailed; what came is kept."""
+        done: set[tuple[str, str | None, str]] = set()
+        while True:
+            found = self.state(wanted, include, exclude)
+            _refuse(found)
+            todo = [one for one in found if _key(one) not in done and (rehash or not one.complete)]
+            if not todo:
+                return found
+            self._fetch(wanted, todo, events, include, exclude, rehash=rehash)
+            done |= {_key(one) for one in todo}
+            # Once more: what has come may name further repositories (a model's code).
+
+    def adopt(self, wanted: Deployment, folder: Path, events: FetchEvents) -> tuple[Weights, ...]:
+        """Takes the files of a flat folder into the cache by hard links. Raises FetchFailed, also when something is
+        lacking: nothing is fetched."""
+        found = self.state(wanted)
+        _refuse(found)
+        self._fetch(wanted, found, events, (), (), source=str(folder))
+        return self.state(wanted)
+
+    def remove(self, cache: Path, repo: str, commits: Sequence[str]) -> int:
+        """Deletes these commits of a repository; answers the bytes that came free."""
+        reach = replace(access(self.variables, _nowhere(), {}), cache=cache)
+        job = Job("remove", reach.endpoint, os.getpid(), cache=str(cache), memory=str(self.memory.folder),
+                  wants=tuple(Want(repo, one, one, ()) for one in commits))  # fmt: skip
+        return int(call(job, reach, None)["freed"])
+
+    def settle(self, wanted: Deployment) -> None:
+        """What was verified since this boot survives a power cut from now on. Never worth failing for."""
+        for name in {use.repo for use in repos(wanted.spec)}:
+            try:
+                self.memory.settle(Repo(self._access(wanted).cache, name))
+            except OSError:
+                continue
+
+    def _fetch(
+        self,
+        wanted: Deployment,
+        todo: Iterable[Weights],
+        events: FetchEvents,
+        include: Sequence[str],
+        exclude: Sequence[str],
+        *,
+        rehash: bool = False,
+        source: str = "",
+    ) -> None:
+        reach = self._access(wanted)
+        wants = tuple(self._want(reach, one, include, exclude) for one in todo)
+        job = self._job(wanted, reach, "fetch", wants=wants, rehash=rehash, source=source)
+        call(job, reach, events)
+
+    def _want(self, reach: Access, one: Weights, include: Sequence[str], exclude: Sequence[str]) -> Want:
+        assert one.commit is not None
+        repo = Repo(reach.cache, one.use.repo)
+        files = self.memory.listing(repo, one.commit)
+        if files is None and (answer := self._asked.get((reach.endpoint, one.use.repo, one.commit))):
+            files = answer.files
+            self.memory.keep_listing(repo, one.commit, files)
+        choice = choose(files, one.use, include, exclude) if files is not None else _itself(repo, one)
+        return Want(one.use.repo, one.use.revision, one.commit, choice.files)
+
+
+def call(job: Job, reach: Access, events: FetchEvents | None, timeout: float | None = None) -> Any:
+    """Has the child do it and answers its result. Raises FetchFailed."""
+    heard: list[str] = []
+
+    def hear(line: str) -> None:
+        event = _event(line)
+        if event is None:
+            heard.append(line)
+        elif events and "pull" in event:
+            events.pull(from_json(Pull, event["pull"]))
+        elif events and "say" in event:
+            events.say(str(event["say"]))
+
+    text = json.dumps(to_json(job))
+    try:
+        done = run(COMMAND, env=reach.env, on_line=hear, stdin=text, timeout=timeout)
+    except CommandFailed as error:
+        last = next((line.strip() for line in reversed(heard) if line.strip()), error.why)
+        raise FetchFailed("talk to the Hub", last, "try again; if it stays so, please report it") from error
+    answer = json.loads(done.stdout.splitlines()[-1])
+    if not answer["ok"]:
+        raise FetchFailed(**answer["error"])
+    return answer["result"]
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """None for what a library writes to stderr by itself."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None
+
+
+def _answer(one: Mapping[str, Any]) -> _Answer:
+    if "error" in one:
+        return _Answer(error=FetchFailed(**one["error"]))
+    return _Answer(one["commit"], tuple(from_json(RemoteFile, file) for file in one["files"]))
+
+
+def _itself(repo: Repo, one: Weights) -> Choice:
+    return (look.whole_by_itself(repo, one.commit, one.use) if one.commit else None) or Choice()
+
+
+def _refuse(found: Iterable[Weights]) -> None:
+    for one in found:
+        if one.total is None:
+            raise FetchFailed(f"fetch {one.use.repo}", one.why, one.do)
+
+
+def _key(one: Weights) -> tuple[str, str | None, str]:
+    return one.use.repo, one.commit, one.use.wants
+
+
+def _nowhere() -> Spec:
+    from orchestrator.model import ModelRef, RuntimeSpec, Serve
+
+    return Spec(ModelRef(), Serve(), RuntimeSpec("self"))
