@@ -34,14 +34,17 @@ def wait_until(predicate: Callable[[], T], timeout: float = 10.0) -> T:
     return answer
 
 
-def ask(port: int, path: str = "/v1/models", body: Any = None, key: str = "") -> tuple[int, str]:
+def ask(
+    port: int, path: str = "/v1/models", body: Any = None, key: str = "", timeout: float = 5.0
+) -> tuple[int, str]:
     """(status, text); status 0 for a connection that is refused or reset."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data)
+    headers = {} if data is None else {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers)
     if key:
         request.add_header("Authorization", f"Bearer {key}")
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -16,8 +16,10 @@ from orchestrator.model import (
     Policy,
     PortHolder,
     Process,
+    Pull,
     Record,
     Rejected,
+    RepoUse,
     Restart,
     Revision,
     RuntimeSpec,
@@ -25,9 +27,11 @@ from orchestrator.model import (
     Serve,
     Source,
     Spec,
+    Weights,
 )
 
 NOW = 1_800_000_000.0
+COMMIT = "0499c2f1" + "0" * 32
 VENV = RuntimeSpec("venv", "/opt/vllm")
 BUILT = RuntimeSpec("requirements", requirements=("vllm==0.32.0",))
 
@@ -87,7 +91,19 @@ def seen(
     records: Iterable[Record] = (),
     runtimes: Mapping[str, RuntimeState] | None = None,
     holders: Iterable[PortHolder] = (),
+    weights: Mapping[str, tuple[Weights, ...]] | None = None,
 ) -> Observed:
-    return Observed(
-        tuple(instances), {one.name: one for one in records}, runtimes or {}, {one.port: one for one in holders}
-    )
+    known = {one.name: one for one in records}
+    return Observed(tuple(instances), known, runtimes or {}, {one.port: one for one in holders}, weights or {})
+
+
+def weights(repo: str = "Qwen/Qwen3-32B-AWQ", *, slot: str = "model", **fields: Any) -> Weights:
+    """All of 19.4 GB in 14 files, verified; ``fields`` say what is different."""
+    whole = {"total": 19_400_000_000, "here": 19_400_000_000, "files": 14, "left_out": 3, "kind": "safetensors"}
+    given = {"commit": COMMIT, "cache": "/data/hf/hub"} | whole | fields
+    return Weights(RepoUse(slot, repo), **given)
+
+
+def pull(**fields: Any) -> Pull:
+    whole = {"done": 12_100_000_000, "total": 19_400_000_000, "rate": 112_000_000.0, "files_done": 9, "files": 14}
+    return Pull("Qwen/Qwen3-32B-AWQ", COMMIT, "/data/hf/hub", 4711, 47110, "boot", **whole | fields)

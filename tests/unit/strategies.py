@@ -70,6 +70,7 @@ specs = st.builds(
     env=st.dictionaries(words, text, max_size=3),
     secrets=st.dictionaries(words, secret_hashes, max_size=2),
     drain=seconds,
+    commits=st.dictionaries(st.sampled_from(("model", "tokenizer")), words, max_size=2),
 )
 policies = st.builds(
     Policy,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import golden
 import pytest
-from builders import BUILT, NOW, leftovers, refused, remembered, running, seen, wanted
+from builders import BUILT, COMMIT, NOW, leftovers, refused, remembered, running, seen, wanted, weights
 
 from orchestrator.errors import OrchError
 from orchestrator.model import Intent, Marker, Phase, PortHolder, RuntimeState
@@ -46,6 +46,35 @@ PLANS: dict[str, Callable[[], Plan]] = {
     ),
     "runtime-to-build": lambda: reconcile(
         [wanted(**BASE, runtime=BUILT)], seen([UP], [KNOWN], {"qwen": RuntimeState("buildable")})
+    ),
+    "fetch": lambda: reconcile(
+        [Q],
+        seen(weights={"qwen": (weights(here=12_100_000_000, missing=5), weights("Qwen/Qwen3-32B", slot="tokenizer"))}),
+    ),
+    "fetch-everything-named": lambda: reconcile(
+        [ONE],
+        seen(
+            [UP],
+            [KNOWN],
+            weights={
+                "qwen": (
+                    weights(here=0, missing=14),
+                    weights("Qwen/Qwen3-32B", total=11_400_000, here=0, files=5, missing=5, kind="no weights"),
+                    weights("Qwen/Qwen3-0.6B", total=1, here=1, files=1, missing=1, left_out=0),
+                    weights("Qwen/Qwen3-1.7B", unverified=19_400_000_000),
+                )
+            },
+        ),
+    ),
+    "fetch-unknown": lambda: reconcile(
+        [Q],
+        seen(
+            weights={"qwen": (weights(commit=None, total=None, why="the Hub does not answer", do="try again later"),)}
+        ),
+    ),
+    "another-commit": lambda: reconcile(
+        [wanted(**BASE, commits={"model": COMMIT})],
+        seen([running(wanted(**BASE, commits={"model": "f" * 40}))], [KNOWN], weights={"qwen": (weights(),)}),
     ),
     "died": lambda: reconcile([Q], seen([], [remembered(Q, ended="its API server (pid 4000) is gone without a word")])),
     "died-with-leftovers": lambda: reconcile(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pytest
-from builders import BUILT, NOW, leftovers, refused, remembered, running, seen, wanted
+from builders import BUILT, NOW, leftovers, refused, remembered, running, seen, wanted, weights
 from hypothesis import given
 from hypothesis import strategies as st
 from simulator import simulate
@@ -21,7 +21,7 @@ from orchestrator.model import (
     Record,
     RuntimeState,
 )
-from orchestrator.plan import Adjust, AwaitReady, Clear, Forget, Pause, Plan, Preflight, Reason, Start, Stop
+from orchestrator.plan import Adjust, AwaitReady, Clear, Fetch, Forget, Pause, Plan, Preflight, Reason, Start, Stop
 from orchestrator.reconcile import Options, reconcile, recover, take_down
 from orchestrator.render import plan_text
 
@@ -111,7 +111,10 @@ def worlds(draw: st.DrawFn) -> World:
         unpin=draw(st.booleans()),
     )
     runtimes = {one.name: draw(states) for one in desired}
-    return World(desired, seen(instances, [one for one in records if one], runtimes), options)
+    held = st.sampled_from((weights(), weights(here=5, missing=3), weights(unverified=7), weights("org/other", here=0)))
+    fetched = {one.name: draw(st.lists(held, max_size=2).map(tuple)) for one in desired}
+    known = [one for one in records if one]
+    return World(desired, seen(instances, known, runtimes, weights=fetched), options)
 
 
 def _of(some: Sequence[Deployment], name: str) -> Deployment:
@@ -335,6 +338,22 @@ def test_one_runtime_is_built_once_for_all_that_need_it() -> None:
     both = [wanted(name, port=port, runtime=BUILT) for name, port in (("a", 8000), ("b", 8001))]
     plan = reconcile(both, seen(runtimes=dict.fromkeys("ab", RuntimeState("buildable"))))
     assert _shape(plan)[:3] == ["build/a", "preflight/a", "preflight/b"]
+
+
+def test_weights_are_fetched_once_for_all_that_need_them_and_never_for_what_goes_on() -> None:
+    a, b, c = wanted("alpha"), wanted("beta", port=8001), wanted("gamma", port=8002)
+    partly = (weights(here=5, missing=3), weights("org/draft", slot="draft"))
+    plan = reconcile(
+        [a, b, c], seen([running(c)], [remembered(c)], weights=dict.fromkeys(("alpha", "beta", "gamma"), partly))
+    )
+    assert [step.id for step in plan.steps if isinstance(step.change, Fetch)] == ["fetch/alpha"]
+
+
+def test_a_commit_that_one_side_does_not_know_restarts_nothing() -> None:
+    known = wanted(commits={"model": "a" * 40})
+    for runs, wants in ((wanted(), known), (known, wanted()), (known, known)):
+        assert reconcile([wants], seen([running(runs)], [remembered(runs)])).empty
+    assert not reconcile([wanted(commits={"model": "b" * 40})], seen([running(known)], [remembered(known)])).empty
 
 
 def test_a_replaced_deployment_is_recorded_as_stopped_and_a_pruned_one_forgotten() -> None:

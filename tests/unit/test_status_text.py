@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import golden
 import pytest
-from builders import NOW, leftovers, refused, remembered, running, seen, wanted
+from builders import NOW, leftovers, pull, refused, remembered, running, seen, wanted
 
 from orchestrator.model import Deployment, Intent, Observed, Phase
-from orchestrator.render import status_text
+from orchestrator.render import pull_text, status_text
 from orchestrator.status import Row, rows
 
 Q = wanted(names=("qwen3-32b",))
@@ -69,3 +69,26 @@ def test_every_text_has_its_case() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_ready_is_what_the_phase_says(name: str) -> None:
     assert [row.ready for row in CASES[name]()] == [row.phase == "ready" for row in CASES[name]()]
+
+
+PULLS = {
+    "half": pull(),
+    "beginning": pull(done=0, rate=0.0, files_done=0),
+    "nearly-done": pull(done=19_399_999_999, rate=1.0, files_done=13),
+    "verifying": pull(doing="verifying"),
+    "linking": pull(doing="linking", total=0, done=0),
+    "more-than-all": pull(done=20_000_000_000),
+}
+
+
+@pytest.mark.parametrize("name", PULLS)
+def test_how_far_a_pull_is(name: str) -> None:
+    texts = [pull_text(PULLS[name]), pull_text(PULLS[name], 119), pull_text(PULLS[name], 79)]
+    golden.check("pulls", name, "\n".join(texts))
+    assert max(len(text) for text in texts[1:2]) <= 119
+
+
+def test_a_pull_stands_below_what_runs() -> None:
+    text = status_text(_rows(seen([running(Q)], [remembered(Q)]), Q), NOW, [pull()])
+    assert text.splitlines()[-1] == f"{pull_text(pull())} (pid 4711)"
+    assert status_text((), NOW, [pull()]).splitlines()[-1] == f"{pull_text(pull())} (pid 4711)"
