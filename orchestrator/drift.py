@@ -12,10 +12,13 @@ _MAPPINGS = frozenset({"model", "serve", "runtime", "env", "secrets", "commits",
 
 
 def diff(before: Spec, after: Spec) -> tuple[FieldDiff, ...]:
-    """Sorted by field. Absent and default are the same thing, for that is what the engine sees."""
+    """Sorted by field. Absent and default are the same thing, for that is what the engine sees. Another model has
+    another commit, which goes without saying."""
     old, new = dict(_flatten("", to_json(before))), dict(_flatten("", to_json(after)))
     changed = (FieldDiff(key, old.get(key), new.get(key)) for key in sorted(old.keys() | new.keys()))
-    return tuple(one for one in changed if _differs(one) and not _unknowable(one))
+    found = tuple(one for one in changed if _differs(one) and not _unknowable(one))
+    another = any(one.field in ("model.repo", "model.revision") for one in found)
+    return tuple(one for one in found if not (another and one.field == "commits.model"))
 
 
 def _flatten(prefix: str, value: Mapping[str, Json]) -> Iterator[tuple[str, Any]]:

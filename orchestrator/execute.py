@@ -200,7 +200,8 @@ class _Walk:
         info = self._runtime(spec.runtime)
         attempt, log = world.state.new_attempt(wanted.name)
         marker = Marker(world.state.project, wanted.name, attempt)
-        launch = Launch(vllm.argv(spec, info), child(world.host.variables, info, spec, marker))
+        file = world.weights.model_file(wanted)
+        launch = Launch(vllm.argv(spec, info, file), child(world.host.variables, info, spec, marker))
         self.began[wanted.name] = world.clock.monotonic()
         try:
             instance = world.target.start(marker, launch, secrets, log)

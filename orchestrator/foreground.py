@@ -60,7 +60,9 @@ class _Engine:
         self.early: list[int] = []
         self.pid = 0
         # Kept, for subprocess itself reaps a child whose object is gone, and its status with it.
-        self.child = shell.spawn(vllm.argv(wanted.spec, info), {**env, **secrets}, Path.cwd(), None)
+        self.child = shell.spawn(
+            vllm.argv(wanted.spec, info, world.weights.model_file(wanted)), {**env, **secrets}, Path.cwd(), None
+        )
         self.pid = self.child.pid
         for number in self.early:
             self._hand_on(number, None)

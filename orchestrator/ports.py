@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from orchestrator.cached import Adoption, Found, Removal, User
 from orchestrator.model import (
     Attempt,
     Deployment,
@@ -19,6 +20,7 @@ from orchestrator.model import (
     PortHolder,
     Pull,
     Record,
+    RepoUse,
     Revision,
     RuntimeInfo,
     RuntimeSpec,
@@ -86,6 +88,10 @@ class TargetReader(Protocol):
         """Everything of this project that lives, oldest first; ``attempts`` as recorded, by the marker each has."""
         ...
 
+    def everywhere(self) -> tuple[Instance, ...]:
+        """All that carries a marker of orch's, of whatever project of this user."""
+        ...
+
 
 class Target(TargetReader, Protocol):
     @property
@@ -141,8 +147,29 @@ class WeightReader(Protocol):
     def state(
         self, wanted: Deployment, include: Sequence[str] = (), exclude: Sequence[str] = ()
     ) -> tuple[Weights, ...]: ...
+    def model_file(self, wanted: Deployment) -> str | None:
+        """The file that stands for the model on the command line, where the engine cannot find it offline by the
+        repository's name: a GGUF model. None: the name does."""
+        ...
+
     def pulls(self) -> tuple[Pull, ...]:
         """The fetches in progress on this host, by whomever of this user."""
+        ...
+
+    def cache(self, spec: Spec) -> str:
+        """The real path of the Hub's cache that an engine of this spec reads."""
+        ...
+
+    def uses(self, spec: Spec) -> tuple[RepoUse, ...]:
+        """Every repository that its engine loads from, as far as it can be told from this disk."""
+        ...
+
+    def cached(self, specs: Iterable[Spec], users: Sequence[User]) -> Found:
+        """All that is in the caches of these specs, and in folders beside them or named by ``users``. Asks nobody."""
+        ...
+
+    def removal(self, cache: str, repo: str, commits: Sequence[str]) -> Removal:
+        """What it would come to. Raises HostError where it cannot be done."""
         ...
 
 
@@ -162,6 +189,14 @@ class WeightStore(WeightReader, Protocol):
 
     def settle(self, wanted: Deployment) -> None:
         """Makes what was verified of these weights outlast a power cut."""
+        ...
+
+    def adopt(self, wanted: Deployment, folder: Path, events: "FetchEvents") -> Adoption:
+        """Takes the files of a flat folder into the cache by hard links, and fetches none. Raises FetchFailed."""
+        ...
+
+    def remove(self, cache: str, repo: str, commits: Sequence[str]) -> Removal:
+        """Deletes these commits, and with the last one all that is left of the repository. Raises FetchFailed."""
         ...
 
 

@@ -186,3 +186,71 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], cwd: str | Path, log: Pat
     except OSError as error:
         why = f"{error.filename or argv[0]}: {error.strerror or error}"
         raise HostError(f"execute {argv[0]}", why, "check the runtime that the environment names") from error
+
+
+class Conversation:
+    """A program of ours that answers line by line on stdout, in a session of its own. Not through sh, which is made
+    for commands that end. Whatever ends a wait early ends the program with all its children, at once."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], on_line: Callable[[str], None]) -> None:
+        """``env`` is its whole environment. ``on_line`` gets each line of stderr as it comes, from another thread.
+        Raises HostError."""
+        import subprocess
+
+        try:
+            self._process = subprocess.Popen(
+                list(argv),
+                env=dict(env),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise HostError(f"execute {argv[0]}", why, "install orch again") from error
+        self.pid = self._process.pid
+        self._heard = threading.Thread(target=self._listen, args=(on_line,), daemon=True)
+        self._heard.start()
+
+    def ask(self, line: str, timeout: float | None = None) -> str | None:
+        """The answer, one line; None when the program ended instead, or gave none in ``timeout`` seconds."""
+        timer = threading.Timer(timeout, self.end) if timeout is not None else None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            if timer:
+                timer.daemon = True
+                timer.start()
+            with contextlib.suppress(BrokenPipeError, ValueError):  # it ended, or was ended
+                self._process.stdin.write(line + "\n")
+                self._process.stdin.flush()
+            answer = "" if self._process.stdout.closed else self._process.stdout.readline()
+        except BaseException:
+            self.end()
+            raise
+        finally:
+            if timer:
+                timer.cancel()
+        if not answer:
+            self.end()
+        return answer.rstrip("\n") or None
+
+    def end(self) -> None:
+        """Idempotent. KILL, for the program is one that may be killed at any moment."""
+        if self._process.returncode is None:  # once it is waited for, its number may be another's
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self._process.wait()
+        self._heard.join()
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            with contextlib.suppress(OSError):
+                stream.close()  # type: ignore[union-attr]
+
+    def _listen(self, on_line: Callable[[str], None]) -> None:
+        assert self._process.stderr is not None
+        with contextlib.suppress(ValueError):  # closed meanwhile
+            for line in self._process.stderr:
+                on_line(line.rstrip("\n"))

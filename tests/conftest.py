@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -82,6 +83,16 @@ def tls_hub() -> Iterator[Hub]:
         missing("a certificate takes the openssl command")
     with Hub(tls=True) as hub:
         yield hub
+
+
+@pytest.fixture(scope="session")
+def namespace() -> Callable[[str], list[str]]:
+    """``[*namespace("mount ..."), *command]`` runs a command after a script that may mount, seen by nobody else. Files
+    of other users are other users' there, even to root."""
+    probe = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"]
+    if not shutil.which("unshare") or subprocess.run(probe, capture_output=True, check=False).returncode:
+        missing("a mount for one process alone takes `unshare -rm`, and a kernel that lets users have it")
+    return lambda script: ["unshare", "-rm", "sh", "-ec", f'{script}\nexec "$@"', "sh"]
 
 
 # ---------------------------------------------------------------------------------------------------- a real vLLM

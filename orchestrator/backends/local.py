@@ -44,6 +44,11 @@ class LocalReader:
         found = [_instance(family) for family in families(_signed(proc.scan(), here), project, leaders)]
         return tuple(sorted(found, key=lambda one: (one.started_at or 0.0, one.marker.attempt)))
 
+    def everywhere(self) -> tuple[Instance, ...]:
+        rows = proc.scan()
+        projects = sorted({row.marker.project for row in rows if row.marker})
+        return tuple(_instance(family) for project in projects for family in families(rows, project, {}))
+
 
 class Local(LocalReader):
     def __init__(self, leader_grace: float = LEADER_GRACE, child_grace: float = CHILD_GRACE) -> None:

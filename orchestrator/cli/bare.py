@@ -22,17 +22,17 @@ def bare(
 ) -> "Deployment":
     """In the cache of ``environment``; without one in the cache that all of the project's environments share, or else
     in the caller's own."""
-    chosen = _named(here, environment, variables) if environment else _usual(here, variables)
+    chosen = named(here, environment, variables) if environment else _usual(here, variables)
     profile = Profile(repo, chosen.name, ModelRef(repo=repo, revision=revision))
     return here.resolve(profile, chosen, here.eyes)
 
 
 def environments(here: "Context", variables: Mapping[str, str]) -> Sequence[Environment]:
     """Those of the project that load; what is wrong with the others is `orch validate`'s to say."""
-    from orchestrator.load import load_environment
-
     found = []
     for file in folder_files(here.root / "environments"):
+        from orchestrator.load import load_environment
+
         with suppress(OrchError):
             found.append(load_environment(file, variables))
     return found
@@ -44,7 +44,7 @@ def callers(variables: Mapping[str, str]) -> Environment:
     return Environment("", RuntimeSpec("self"), hf_home=variables.get("HF_HOME"), env=places)
 
 
-def _named(here: "Context", name: str, variables: Mapping[str, str]) -> Environment:
+def named(here: "Context", name: str, variables: Mapping[str, str]) -> Environment:
     from orchestrator.load import load_environment
 
     file = next((one for one in folder_files(here.root / "environments") if one.stem == name), None)

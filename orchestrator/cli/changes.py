@@ -68,7 +68,7 @@ def carry_out(
             typer.echo(plan_text(plan, here.root.name))
             typer.echo()
         if ask:
-            _ask(output)
+            agree(output)
 
     try:
         outcome = turn(planner, desired, world, confirm, timeout)
@@ -84,10 +84,11 @@ def carry_out(
     return _close(outcome, output, quiet=quiet)
 
 
-def _ask(output: Output) -> None:
+def agree(output: Output, question: str = "Carry it out?") -> None:
+    """Raises Declined; UsageProblem where nobody can be asked."""
     if output is Output.JSON or not sys.stdin.isatty():
         raise UsageProblem("ask for a confirmation", "there is no terminal", "add --yes")
-    if not typer.confirm("Carry it out?"):
+    if not typer.confirm(question):
         raise Declined("go on", "it was declined", "nothing was changed")
 
 

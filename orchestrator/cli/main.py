@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli import apply, lifecycle, logs, plan, pull, run, schema, status, validate
+from orchestrator.cli import apply, lifecycle, logs, models, plan, pull, run, schema, status, validate
 from orchestrator.errors import OrchError, StartFailed
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ app.command("plan")(plan.plan)
 app.command("apply")(apply.apply)
 app.command("status")(status.status)
 app.command("pull")(pull.pull)
+app.add_typer(models.app, name="models")
 app.command("logs")(logs.logs)
 app.command("stop")(lifecycle.stop)
 app.command("start")(lifecycle.start)

@@ -9,19 +9,20 @@ from orchestrator.model import Endpoint, Json, RuntimeInfo, Spec
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
 
 
-def argv(spec: Spec, runtime: RuntimeInfo) -> tuple[str, ...]:
-    """The whole command. Flags that orch owns come first, in a fixed order; then ``args`` sorted by name."""
-    return (*runtime.program, *flags(spec, runtime.style))
+def argv(spec: Spec, runtime: RuntimeInfo, file: str | None = None) -> tuple[str, ...]:
+    """The whole command. Flags that orch owns come first, in a fixed order; then ``args`` sorted by name. ``file``
+    stands for the model where the engine would not find it by its name."""
+    return (*runtime.program, *flags(spec, runtime.style, file))
 
 
-def flags(spec: Spec, style: str) -> tuple[str, ...]:
+def flags(spec: Spec, style: str, file: str | None = None) -> tuple[str, ...]:
     spec = with_commits(spec)
-    model = spec.model.label
+    model = file or spec.model.label
     serve = spec.serve
     given: list[str] = [model] if style == "serve" else ["--model", model]
-    given += ["--served-model-name", *(serve.names or (model,))]
+    given += ["--served-model-name", *(serve.names or (spec.model.label,))]
     given += ["--host", serve.host, "--port", str(serve.port)]
-    given += _flag("revision", spec.model.revision)
+    given += _flag("revision", None if file else spec.model.revision)
     given += _flag("quantization", spec.model.quantization)
     given += _flag("tensor_parallel_size", serve.tensor_parallel_size if serve.tensor_parallel_size != 1 else None)
     given += _flag("pipeline_parallel_size", serve.pipeline_parallel_size if serve.pipeline_parallel_size > 1 else None)

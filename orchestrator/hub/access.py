@@ -10,7 +10,7 @@ from orchestrator.hub_names import modern
 from orchestrator.model import Spec
 
 HUB = "https://huggingface.co"
-_TRUE = frozenset(("1", "on", "yes", "true"))
+TRUE = frozenset(("1", "on", "yes", "true"))
 _PLACES = frozenset(
     ("HF_HOME", "HF_HUB_CACHE", "HF_XET_CACHE", "HF_ASSETS_CACHE", "HF_TOKEN_PATH", "HF_STORED_TOKENS_PATH")
 )
@@ -46,7 +46,7 @@ def access(variables: Mapping[str, str], spec: Spec, runtime: Mapping[str, str])
     env |= {name: variables[name] for name in _TRUST if name in variables}
     env |= {"HF_HOME": spec.hf_home} if spec.hf_home else {}
     env |= own
-    cache, offline = cache_folder(env), env.get("HF_HUB_OFFLINE", "").lower() in _TRUE
+    cache, offline = cache_folder(env), env.get("HF_HUB_OFFLINE", "").lower() in TRUE
     for name in _SECRET:
         env.pop(name, None)
     env |= {

@@ -21,17 +21,29 @@ from orchestrator.files import read_json
 from orchestrator.model import Json, RemoteFile
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 OWN_REFS = "orch"
 
 
 def cache_folder(env: Mapping[str, str]) -> Path:
     """Where huggingface_hub.constants has the cache, by these variables rather than by our own."""
-    home = env.get("HOME") or str(Path.home())
-    base = env.get("XDG_CACHE_HOME", f"{home}/.cache")
-    hub = f"{env.get('HF_HOME', f'{base}/huggingface')}/hub"
-    chosen = env.get("HF_HUB_CACHE", env.get("HUGGINGFACE_HUB_CACHE", hub))
-    expanded = home + chosen[1:] if chosen == "~" or chosen.startswith("~/") else chosen
+    chosen = env.get("HF_HUB_CACHE", env.get("HUGGINGFACE_HUB_CACHE"))
+    return home_folder(env) / "hub" if chosen is None else _expanded(chosen, env)
+
+
+def home_folder(env: Mapping[str, str]) -> Path:
+    """HF_HOME, given or not."""
+    base = env.get("XDG_CACHE_HOME", f"{_home(env)}/.cache")
+    return _expanded(env.get("HF_HOME", f"{base}/huggingface"), env)
+
+
+def _expanded(text: str, env: Mapping[str, str]) -> Path:
+    expanded = _home(env) + text[1:] if text == "~" or text.startswith("~/") else text
     return Path(Template(expanded).safe_substitute(env))
+
+
+def _home(env: Mapping[str, str]) -> str:
+    return env.get("HOME") or str(Path.home())
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +103,8 @@ class Repo:
             return None
 
     def held(self, commit: str) -> tuple[RemoteFile, ...]:
-        """The files that the snapshot itself holds. A blob's name is its hash, so it says what the file should be."""
+        """The files that the snapshot itself holds. A blob's name is its hash, so it says what the file should be; for
+        one that is no link, or whose blob a mirror named in its own way, ``blob`` is empty."""
         top = self.snapshot(commit)
         found = ((path, _blob_name(path)) for path in sorted(top.glob("**/*")) if not path.is_dir())
         return tuple(RemoteFile(str(path.relative_to(top)), _size(path), name) for path, name in found)
@@ -123,9 +136,10 @@ def _remote(path: str, one: Json) -> RemoteFile:
 
 def _blob_name(path: Path) -> str:
     try:
-        return os.path.basename(path.readlink())  # noqa: PTH119 (of what the link says, one hop)
+        name = os.path.basename(path.readlink())  # noqa: PTH119 (of what the link says, one hop)
     except OSError:
         return ""
+    return name if HASH.fullmatch(name) else ""
 
 
 def _size(path: Path) -> int:

@@ -16,7 +16,8 @@ INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json", "cons
 @dataclass(frozen=True, slots=True)
 class FileState:
     """``linked``: the snapshot has it whole; ``whole``: its content is there in full, linked or not; ``here`` bytes
-    of it are on this disk; ``verified``: it is whole and its hash was right in just this state."""
+    of it are on this disk; ``verified``: it is whole and its hash was right in just this state, or nobody knows which
+    hash it should have."""
 
     file: RemoteFile
     linked: bool
@@ -34,7 +35,7 @@ def _state(repo: Repo, commit: str, file: RemoteFile, verified: Mapping[str, Sta
     linked = pointer is not None and pointer.size == file.size
     found = pointer if linked else stamp(repo.blob(file.blob)) if file.blob else None
     whole = found is not None and found.size == file.size
-    right = whole and verified.get(file.blob) == found
+    right = whole and (not file.blob or verified.get(file.blob) == found)
     return FileState(file, linked, whole, right, file.size if whole else fetched(repo.blob(file.blob), file.size))
 
 

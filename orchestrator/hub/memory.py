@@ -13,6 +13,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -65,6 +66,17 @@ class Memory:
         if not file.exists():
             write_json(file, {"schema": SCHEMA, "files": [to_json(one) for one in files]}, durable=False)
 
+    def forget(self, repo: Repo, commits: Iterable[str]) -> None:
+        """What is gone from this cache. Lists of files are of use to the other caches that have the repository."""
+        entries = {name: one for name, one in self._entries(repo).items() if os.path.lexists(repo.blob(name))}
+        if entries:
+            self._write(repo, entries)
+        else:
+            self._verified(repo).unlink(missing_ok=True)
+        if not any((self.folder / "verified").glob(f"????????-{_plain_name(repo)}.json")):
+            for commit in commits:
+                self._listing(repo, commit).unlink(missing_ok=True)
+
     def _listing(self, repo: Repo, commit: str) -> Path:
         return self.folder / "lists" / repo.folder.name / f"{commit}.json"
 
@@ -93,9 +105,9 @@ class Memory:
         entries = self._entries(repo)
         fresh = {name: entry for name, entry in entries.items() if entry[3] == boot_id()}
         for name, entry in fresh.items():
-            with repo.blob(name).open("rb") as stream:
+            with suppress(FileNotFoundError), repo.blob(name).open("rb") as stream:
                 os.fsync(stream.fileno())
-            entries[name] = [*entry[:3], ""]
+                entries[name] = [*entry[:3], ""]
         if fresh:
             self._write(repo, entries)
 
@@ -106,8 +118,8 @@ class Memory:
         return {name: entry for name, entry in found if isinstance(entry, list) and len(entry) == 4}
 
     def _write(self, repo: Repo, entries: Mapping[str, list[Json]]) -> None:
-        there = {name: entry for name, entry in entries.items() if os.path.lexists(repo.blob(name))}
-        write_json(self._verified(repo), {"schema": SCHEMA, "repo": str(repo.folder), "blobs": there}, durable=False)
+        held = {"schema": SCHEMA, "repo": str(repo.folder), "blobs": dict(entries)}
+        write_json(self._verified(repo), held, durable=False)
 
     def _verified(self, repo: Repo) -> Path:
         return self.folder / "verified" / _file_name(repo)
@@ -155,5 +167,8 @@ def boot_id() -> str:
 def _file_name(repo: Repo) -> str:
     """One a repository and cache, readable."""
     real = os.path.realpath(repo.cache)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", repo.folder.name)
-    return f"{hashlib.sha256(os.fsencode(real)).hexdigest()[:8]}-{name}.json"
+    return f"{hashlib.sha256(os.fsencode(real)).hexdigest()[:8]}-{_plain_name(repo)}.json"
+
+
+def _plain_name(repo: Repo) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", repo.folder.name)

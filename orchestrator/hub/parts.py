@@ -88,6 +88,11 @@ class Part:
     def read(self, offset: int, into: memoryview) -> int:
         return os.preadv(self._data, [into], offset)
 
+    def forget(self) -> None:
+        """Nothing of it is believed any more, and all is missing."""
+        self._marks = bytearray(len(self._marks))
+        os.pwrite(self._map, self._marks, _HEADER.size)
+
     def finish(self) -> None:
         """The blob gets its name."""
         self.close()
@@ -95,6 +100,7 @@ class Part:
         map_file(self.blob).unlink(missing_ok=True)
 
     def discard(self) -> None:
+        """The map first: a part without one is not believed."""
         self.close()
         map_file(self.blob).unlink(missing_ok=True)
         part_file(self.blob).unlink(missing_ok=True)

@@ -1,29 +1,40 @@
 """The weights of deployments: looked at on this disk, asked for and fetched by a child process."""
 
-import json
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.codec import from_json, to_json
+from orchestrator.cached import Adoption, Found, Removal, User, uses_of
+from orchestrator.codec import from_json
 from orchestrator.engines.repos import code_repos, is_commit, repos, trusts_code
 from orchestrator.errors import FetchFailed, HostError
 from orchestrator.files import read_json
 from orchestrator.hub import look
 from orchestrator.hub.access import Access, access, login_token
 from orchestrator.hub.child.job import Job, Question, Tuning, Want
-from orchestrator.hub.layout import Repo
+from orchestrator.hub.going import going
+from orchestrator.hub.layout import Repo, home_folder
 from orchestrator.hub.memory import Memory
-from orchestrator.model import Deployment, Pull, RemoteFile, RepoUse, RuntimeSpec, SecretRef, Spec, Weights
+from orchestrator.hub.models import Place, models
+from orchestrator.hub.talk import Child
+from orchestrator.model import (
+    Deployment,
+    ModelRef,
+    Pull,
+    RemoteFile,
+    RepoUse,
+    RuntimeSpec,
+    SecretRef,
+    Serve,
+    Spec,
+    Weights,
+)
 from orchestrator.pins import carried, pinned, unresolved
 from orchestrator.ports import FetchEvents
-from orchestrator.shell import CommandFailed, run
 from orchestrator.weights import Choice, choose
 
-COMMAND = (sys.executable, "-P", "-m", "orchestrator.hub.child")
 ASK_TIMEOUT = 120.0  # seconds for a question to the Hub, its retries included
 
 ReadSecret = Callable[[str, SecretRef], str]
@@ -49,6 +60,7 @@ class HubReader:
     secret: ReadSecret
     runtime_env: Callable[[RuntimeSpec], Mapping[str, str]]
     _asked: dict[tuple[str, str, str], _Answer] = field(default_factory=dict)
+    _children: dict[tuple[tuple[str, str], ...], Child] = field(default_factory=dict)
 
     # ----------------------------------------------------------------------------------------------------- commits
 
@@ -107,6 +119,17 @@ class HubReader:
         assert commit is not None
         return look.weights(use, repo, commit, choose(files, use, include, exclude), self.memory)
 
+    def model_file(self, wanted: Deployment) -> str | None:
+        reach = self._access(wanted)
+        use = next((one for one in repos(wanted.spec) if one.slot == "model"), None)
+        commit = self._commit(reach, wanted.spec, use) if use else None
+        if use is None or commit is None:
+            return None
+        repo = Repo(reach.cache, use.repo)
+        choice = choose(self.memory.listing(repo, commit) or repo.held(commit), use)
+        names = [file.path for file in choice.files if file.path.endswith(".gguf") and "mmproj" not in file.path]
+        return str(repo.pointer(commit, names[0])) if names and choice.weights == "gguf" else None
+
     def _commit(self, reach: Access, spec: Spec, use: RepoUse) -> str | None:
         known = spec.commits.get(use.slot) or (use.revision if is_commit(use.revision) else None)
         return known or self._held(reach, use)
@@ -128,6 +151,25 @@ class HubReader:
     def pulls(self) -> tuple[Pull, ...]:
         return self.memory.pulls()
 
+    # ------------------------------------------------------------------------------------------ all that is on disk
+
+    def cache(self, spec: Spec) -> str:
+        return os.path.realpath(access(self.variables, spec, self.runtime_env(spec.runtime)).cache)
+
+    def uses(self, spec: Spec) -> tuple[RepoUse, ...]:
+        reach = access(self.variables, spec, self.runtime_env(spec.runtime))
+        return (*repos(spec), *self._code(reach, spec))
+
+    def cached(self, specs: Iterable[Spec], users: Sequence[User]) -> Found:
+        reached = [access(self.variables, spec, self.runtime_env(spec.runtime)) for spec in specs]
+        places = [Place(reach.cache, home_folder(reach.env)) for reach in reached]
+        folders = [Path(user.path) for user in users if user.path and not user.project]
+        return models(places, folders, lambda cache, repo: uses_of(cache, repo, users), self.memory)
+
+    def removal(self, cache: str, repo: str, commits: Sequence[str]) -> Removal:
+        found = going(Repo(Path(cache), repo), commits, self.memory)
+        return Removal(repo, cache, tuple(commits), found.whole, found.freed, found.stays)
+
     # ------------------------------------------------------------------------------------------------- the network
 
     def _access(self, wanted: Deployment) -> Access:
@@ -148,13 +190,20 @@ class HubReader:
         if new:
             questions = tuple(Question(repo, rev, rev if is_commit(rev) else None) for repo, rev in new)
             job = self._job(wanted, reach, "list", questions=questions)
-            found = call(job, reach, None, timeout=ASK_TIMEOUT)
+            found = self._child(reach).do(job, timeout=ASK_TIMEOUT)
             for (repo, rev), one in zip(new, found, strict=True):
                 answer = _answer(one)
                 self._asked[reach.endpoint, repo, rev] = answer
                 if answer.commit:
                     self._asked[reach.endpoint, repo, answer.commit] = answer
         return [self._asked[key] for key in keys]
+
+    def _child(self, reach: Access) -> Child:
+        """One process for each environment, for the Hub's client reads its own once."""
+        key = tuple(sorted(reach.env.items()))
+        if key not in self._children:
+            self._children[key] = Child(reach.env)
+        return self._children[key]
 
     def _job(self, wanted: Deployment, reach: Access, do: Any, **more: Any) -> Job:
         tuning = Tuning(stall=reach.stall) if reach.stall else Tuning()
@@ -201,20 +250,21 @@ class HubStore(HubReader):
             done |= {_key(one) for one in todo}
             # Once more: what has come may name further repositories (a model's code).
 
-    def adopt(self, wanted: Deployment, folder: Path, events: FetchEvents) -> tuple[Weights, ...]:
-        """Takes the files of a flat folder into the cache by hard links. Raises FetchFailed, also when something is
-        lacking: nothing is fetched."""
+    def adopt(self, wanted: Deployment, folder: Path, events: FetchEvents) -> Adoption:
+        """Of the repository that ``wanted`` names."""
         found = self.state(wanted)
         _refuse(found)
-        self._fetch(wanted, found, events, (), (), source=str(folder))
-        return self.state(wanted)
+        reach = self._access(wanted)
+        wants = (self._want(reach, found[0], (), ()),)
+        job = self._job(wanted, reach, "adopt", wants=wants, source=str(folder))
+        return from_json(Adoption, self._child(reach).do(job, events))
 
-    def remove(self, cache: Path, repo: str, commits: Sequence[str]) -> int:
-        """Deletes these commits of a repository; answers the bytes that came free."""
-        reach = replace(access(self.variables, _nowhere(), {}), cache=cache)
-        job = Job("remove", reach.endpoint, os.getpid(), cache=str(cache), memory=str(self.memory.folder),
-                  wants=tuple(Want(repo, one, one, ()) for one in commits))  # fmt: skip
-        return int(call(job, reach, None)["freed"])
+    def remove(self, cache: str, repo: str, commits: Sequence[str]) -> Removal:
+        reach = access(self.variables, Spec(ModelRef(), Serve(), RuntimeSpec("self")), {})
+        wants = tuple(Want(repo, one, one, ()) for one in commits or ("",))
+        memory = str(self.memory.folder)
+        job = Job("remove", reach.endpoint, os.getpid(), cache=cache, memory=memory, wants=wants)
+        return from_json(Removal, self._child(reach).do(job))
 
     def settle(self, wanted: Deployment) -> None:
         """What was verified since this boot survives a power cut from now on. Never worth failing for."""
@@ -233,12 +283,11 @@ class HubStore(HubReader):
         exclude: Sequence[str],
         *,
         rehash: bool = False,
-        source: str = "",
     ) -> None:
         reach = self._access(wanted)
         wants = tuple(self._want(reach, one, include, exclude) for one in todo)
-        job = self._job(wanted, reach, "fetch", wants=wants, rehash=rehash, source=source)
-        call(job, reach, events)
+        job = self._job(wanted, reach, "fetch", wants=wants, rehash=rehash)
+        self._child(reach).do(job, events)
 
     def _want(self, reach: Access, one: Weights, include: Sequence[str], exclude: Sequence[str]) -> Want:
         assert one.commit is not None
@@ -249,40 +298,6 @@ class HubStore(HubReader):
             self.memory.keep_listing(repo, one.commit, files)
         choice = choose(files, one.use, include, exclude) if files is not None else _itself(repo, one)
         return Want(one.use.repo, one.use.revision, one.commit, choice.files)
-
-
-def call(job: Job, reach: Access, events: FetchEvents | None, timeout: float | None = None) -> Any:
-    """Has the child do it and answers its result. Raises FetchFailed."""
-    heard: list[str] = []
-
-    def hear(line: str) -> None:
-        event = _event(line)
-        if event is None:
-            heard.append(line)
-        elif events and "pull" in event:
-            events.pull(from_json(Pull, event["pull"]))
-        elif events and "say" in event:
-            events.say(str(event["say"]))
-
-    text = json.dumps(to_json(job))
-    try:
-        done = run(COMMAND, env=reach.env, on_line=hear, stdin=text, timeout=timeout)
-    except CommandFailed as error:
-        last = next((line.strip() for line in reversed(heard) if line.strip()), error.why)
-        raise FetchFailed("talk to the Hub", last, "try again; if it stays so, please report it") from error
-    answer = json.loads(done.stdout.splitlines()[-1])
-    if not answer["ok"]:
-        raise FetchFailed(**answer["error"])
-    return answer["result"]
-
-
-def _event(line: str) -> dict[str, Any] | None:
-    """None for what a library writes to stderr by itself."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) else None
 
 
 def _answer(one: Mapping[str, Any]) -> _Answer:
@@ -303,9 +318,3 @@ def _refuse(found: Iterable[Weights]) -> None:
 
 def _key(one: Weights) -> tuple[str, str | None, str]:
     return one.use.repo, one.commit, one.use.wants
-
-
-def _nowhere() -> Spec:
-    from orchestrator.model import ModelRef, RuntimeSpec, Serve
-
-    return Spec(ModelRef(), Serve(), RuntimeSpec("self"))

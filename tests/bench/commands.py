@@ -1,6 +1,5 @@
-"""How much the commands cost, as ratios to `python -c "import typer"` in one run. Run by `make bench`."""
+"""How much the commands cost, as ratios to `python -c "import typer"` in one run."""
 
-import json
 import statistics
 import subprocess
 import sys
@@ -24,7 +23,7 @@ def measure(commands: dict[str, list[str]], cwd: str) -> dict[str, float]:
     return {name: statistics.median(all_of) for name, all_of in seconds.items()}
 
 
-def main() -> None:
+def measure_all() -> dict[str, dict[str, float]]:
     commands = {
         "import typer": BASE,
         "orch --version": [ORCH, "--version"],
@@ -36,9 +35,4 @@ def main() -> None:
         commands["orch status"] += ["--state-dir", state]
         found = measure(commands, str(repository))
     base = found["import typer"]
-    rows = {name: {"seconds": round(one, 3), "ratio": round(one / base, 2)} for name, one in found.items()}
-    print(json.dumps(rows, indent=2))  # noqa: T201 (its whole purpose)
-
-
-if __name__ == "__main__":
-    main()
+    return {name: {"seconds": round(one, 3), "ratio": round(one / base, 2)} for name, one in found.items()}

@@ -34,9 +34,7 @@ def wait_until(predicate: Callable[[], T], timeout: float = 10.0) -> T:
     return answer
 
 
-def ask(
-    port: int, path: str = "/v1/models", body: Any = None, key: str = "", timeout: float = 5.0
-) -> tuple[int, str]:
+def ask(port: int, path: str = "/v1/models", body: Any = None, key: str = "", timeout: float = 5.0) -> tuple[int, str]:
     """(status, text); status 0 for a connection that is refused or reset."""
     data = None if body is None else json.dumps(body).encode()
     headers = {} if data is None else {"Content-Type": "application/json"}

@@ -80,7 +80,7 @@ def test_an_old_name_must_be_taken_with_a_warning_once(project: Project, fake_ru
     }
     assert project.apply().stderr.startswith(warnings)
     assert environ(project.engine("b"))["TRANSFORMERS_OFFLINE"] == "1"
-    assert "HF_HUB_OFFLINE" not in environ(project.engine("b"))
+    assert "HF_XET_HIGH_PERFORMANCE" not in environ(project.engine("b"))
     project.profile("a", drain="6s")
     assert project.orch("plan").stderr == warnings
     assert project.orch("status").stderr == ""

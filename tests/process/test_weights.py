@@ -120,7 +120,7 @@ def test_weights_that_cannot_be_had_must_leave_what_runs_alone(served: Project, 
         "unknown": ({"repo": "org/modle"}, "did you mean org/model?"),
         "no revision": ({"repo": REPO, "revision": "mian"}, "did you mean main?"),
         "no space": ({"repo": "org/huge"}, "are missing"),
-        "corrupt": ({"repo": "org/bad"}, "another hash than the Hub says"),
+        "corrupt": ({"repo": "org/bad"}, "it came corrupt twice"),
     }[trouble]
     served.profile(model=wrong[0])
     assert wrong[1] in served.apply("a", code=1).stderr
@@ -262,6 +262,28 @@ def test_every_repository_that_is_named_must_be_fetched(served: Project, hub: Hu
 
 def pinned(project: Project, repo: str) -> str:
     return (cache(project, repo) / "refs/main").read_text()
+
+
+def test_a_gguf_model_must_be_given_as_a_file_for_offline_its_name_is_none(served: Project, hub: Hub) -> None:
+    """vLLM 0.32 takes what stands before --revision for a repository: OWNER/NAME:QUANT is none."""
+    commit = hub.add(
+        "org/model-GGUF", {"m-Q4_K_M.gguf": b"q" * 1000, "m-Q8_0.gguf": b"Q" * 1000, "mmproj-f16.gguf": b"p"}
+    )
+    served.profile(model={"repo": "org/model-GGUF:Q4_K_M"})
+    served.apply("a")
+    words = argv(served.engine())
+    assert str(cache(served, "org/model-GGUF") / "snapshots" / commit / "m-Q4_K_M.gguf") in words
+    assert "--revision" not in words
+    assert serves(served.port, "a")
+    assert not list(cache(served, "org/model-GGUF").glob("snapshots/*/m-Q8_0.gguf"))
+
+
+def test_a_plan_must_write_nothing_though_it_asks_the_hub(served: Project, hub: Hub) -> None:
+    before = sorted(served.sandbox.home.rglob("*"))
+    assert "3.0 MB" in served.plan("a")
+    served.orch("apply", "a", "--dry-run")
+    assert sorted(served.sandbox.home.rglob("*")) == before
+    assert hub.requests
 
 
 # ------------------------------------------------------------------------------------------------------ while it comes

@@ -69,3 +69,11 @@ def test_values_that_python_calls_equal_make_another_command_line(before: Any, a
 
 def test_a_flag_set_to_null_is_a_flag_not_given() -> None:
     assert diff(wanted(args={"flag": None}).spec, wanted().spec) == ()
+
+
+def test_another_model_has_another_commit_without_saying() -> None:
+    before = wanted(commits={"model": "a" * 40}).spec
+    after = wanted(repo="org/other", commits={"model": "b" * 40}).spec
+    assert [one.field for one in diff(before, after)] == ["model.repo"]
+    assert [one.field for one in diff(before, replace(before, commits={"model": "b" * 40}))] == ["commits.model"]
+    assert diff(before, replace(before, commits={})) == ()

@@ -1,16 +1,19 @@
 """The transfer of several files at once: ranges of all of them over a few connections, hashed while they come.
 
-Workers take runs of missing chunks, the lowest first, so that hashing, which goes from front to back, keeps up. What a
-run had received is kept when its connection breaks, and marked when the process is killed (see ``parts``).
+Two sorts of threads share the files in progress. A hasher sees one file after another through: it opens it, hashes it
+from front to back while it fills, and gives it its name. A worker is one connection: it takes a run of missing chunks,
+the lowest first so that the hash keeps up, and writes what comes; a chunk that is there whole is marked (see
+``parts``) and never written again. They wait for each other at one condition, and the first error of any ends all.
 """
 
 import hashlib
-import os
 import random
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from orchestrator.errors import FetchFailed, OrchError
@@ -21,51 +24,58 @@ from orchestrator.hub.child.sources import Remote, Source
 from orchestrator.hub.parts import CHUNK, Part
 from orchestrator.model import RemoteFile
 
-HASH_BUFFER = 4 << 20
+HASH_BUFFER = 1 << 20
+FILES = 16  # in progress at once
+UNREACHED = 4  # tries when nothing has come from anywhere yet: then it is no passing trouble
+LOUD = 2.0  # seconds without a byte after which a person hears why
+REMIND = 10.0  # seconds between two such lines
 
 
-def new_hash(file: RemoteFile) -> "hashlib._Hash":
-    """sha256 for large files; git's object hash, which starts with a header, for the others."""
-    if len(file.blob) == 64:
-        return hashlib.sha256()
-    return hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
+class _Stopped(Exception):
+    """Another thread failed: this one ends quietly."""
 
 
-@dataclass(slots=True)
-class _Job:
-    """One file: its unfinished blob, the runs nobody has taken, and how often its hash was wrong."""
+@dataclass(slots=True, eq=False)
+class _File:
+    """One in progress, and the chunks of it that nobody has taken."""
 
     remote: Remote
-    blob: Path
     source: Source
     part: Part
-    wanted: list[int] = field(default_factory=list)  # chunks nobody has taken, highest first
-    asking: bool = False  # the first request is under way: how the server answers ranges is not known yet
-    bad: int = 0
+    wanted: list[int]  # highest first
+    asking: bool = False  # its first request is under way: how the server answers ranges is not known yet
 
-    @property
-    def file(self) -> RemoteFile:
-        return self.remote.file
-
-    def take(self, longest: int) -> tuple[int, int] | None:
-        """Chunks ``first`` to before ``end``; None when there is none to be had now."""
+    def take(self, longest: int) -> "_Run | None":
+        """The next run of at most so many chunks; None when there is none to be had now."""
         if not self.wanted or self.asking:
             return None
-        self.asking = self.remote.ranged is None
-        longest = 1 if self.asking else longest
         first = self.wanted.pop()
         end = first + 1
-        while self.wanted and self.wanted[-1] == end and (end - first < longest or self.remote.ranged is False):
-            end = self.wanted.pop() + 1
         if self.remote.ranged is False:
             # The server sends the file from its start to its end or not at all: one reader, to the last chunk.
             end, self.wanted = max([end, *(one + 1 for one in self.wanted)]), []
-        return first, end
+        elif self.remote.ranged is None:
+            self.asking = True
+        else:
+            while self.wanted and self.wanted[-1] == end and end - first < longest:
+                end = self.wanted.pop() + 1
+        return _Run(self, self.part.span(first)[0], self.part.span(end - 1)[1])
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one worker fetches: the bytes from ``position`` to before ``stop``. ``heard``: when the last one came."""
+
+    file: _File
+    position: int
+    stop: int
+    heard: float = field(default_factory=time.monotonic)
 
 
 class Transfer:
-    """``on_bytes`` hears of every piece that came, ``on_file`` of each file that is whole and right; both are called
-    from several threads."""
+    """``on_bytes`` hears of every piece that came (a negative number: they were wrong), ``on_file`` of each file that
+    is whole and right, ``say`` what a person should know; all are called from several threads. ``fallback`` is where
+    to go on when another source fails."""
 
     def __init__(
         self,
@@ -77,56 +87,50 @@ class Transfer:
     ) -> None:
         self.tuning, self.on_bytes, self.on_file, self.say, self.fallback = tuning, on_bytes, on_file, say, fallback
         self._changed = threading.Condition()
-        self._jobs: list[_Job] = []
-        self._open = 0
+        self._queue: deque[tuple[Remote, Path, Source]] = deque()
+        self._files: list[_File] = []
+        self._open = 0  # files that are not finished
+        self._given_up: set[Source] = set()
+        self._reached = False  # a byte came, from anywhere
+        self._told = float("-inf")
         self._error: OrchError | None = None
         self._stop = threading.Event()
 
     def fetch(self, wanted: Sequence[tuple[Remote, Path, Source]]) -> None:
-        """Each (file, blob to make, source). Raises FetchFailed; what came is kept."""
-        try:
-            for remote, blob, source in wanted:
-                self._jobs.append(self._begin(remote, blob, source))
-        except OSError as error:
-            raise problems.unwritable("fetch", error, str(error.filename)) from error
-        self._open = len(self._jobs)
-        hashers = min(len(self._jobs), max(2, os.cpu_count() or 1)) or 1
-        try:
-            with ThreadPoolExecutor(hashers) as pool:
-                hashing = [pool.submit(self._guarded, self._verify, job) for job in self._jobs]
-                workers = [threading.Thread(target=self._guarded, args=(self._work,)) for _ in self._slots()]
-                for worker in workers:
-                    worker.start()
-                for worker in workers:
-                    worker.join()
-                for done in hashing:
-                    done.result()
-        finally:
-            for job in self._jobs:
-                job.part.close()
+        """Each (file, blob to make, source). Raises FetchFailed, at once and without waiting for connections that
+        hang; what came is kept."""
+        self._queue, self._open = deque(wanted), len(wanted)
+        duties = [self._hash_files] * min(len(wanted), FILES) + [self._work] * self.tuning.connections
+        threads = [threading.Thread(target=self._guarded, args=(duty,), daemon=True) for duty in duties]
+        for thread in threads:
+            self._guarded(thread.start)
+        with self._changed:
+            self._changed.wait_for(lambda: self._error or not self._open)
         if self._error:
+            threading.Thread(target=self._clear_up, args=(threads,), daemon=True).start()
             raise self._error
+        self._clear_up(threads)
 
-    def _slots(self) -> range:
-        chunks = sum(len(job.wanted) for job in self._jobs)
-        return range(max(1, min(self.tuning.connections, chunks)))
+    def _clear_up(self, threads: Sequence[threading.Thread]) -> None:
+        """A part may be closed only when nobody can be writing to it."""
+        for thread in threads:
+            if thread.ident:
+                thread.join()
+        for file in self._files:
+            file.part.close()
 
-    @staticmethod
-    def _begin(remote: Remote, blob: Path, source: Source) -> _Job:
-        part = Part(blob, remote.file.size)
-        return _Job(remote, blob, source, part, part.missing()[::-1])
-
-    def _guarded(self, run: Callable[..., None], *args: object) -> None:
+    def _guarded(self, run: Callable[[], None]) -> None:
         """The first error ends everything; it is raised by ``fetch``."""
         try:
-            run(*args)
+            run()
+        except _Stopped:
+            pass
         except OrchError as error:
             self._fail(error)
         except OSError as error:
-            self._fail(problems.unwritable("fetch", error, str(self._jobs[0].blob.parent)))
-        except BaseException as error:
+            self._fail(problems.unwritable("fetch", error, str(error.filename or self._place())))
+        except Exception as error:  # noqa: BLE001 (a thread has nobody else to tell)
             self._fail(FetchFailed("fetch", f"{type(error).__name__} inside orch: {error}", "please report it"))
-            raise
 
     def _fail(self, error: OrchError) -> None:
         with self._changed:
@@ -134,146 +138,171 @@ class Transfer:
             self._stop.set()
             self._changed.notify_all()
 
+    def _place(self) -> Path:
+        with self._changed:
+            return self._files[0].part.blob.parent if self._files else Path()
+
     # ------------------------------------------------------------------------------------------------- connections
 
     def _work(self) -> None:
-        while (taken := self._take()) is not None:
-            job, first, end = taken
-            self._run(job, first, end)
+        while run := self._take():
+            failures = 0
+            while run.position < run.stop:
+                had, source = run.position, self._source(run.file)
+                try:
+                    source.read(run.file.remote, run.position, run.stop, partial(self._receive, run))
+                except Passing as error:
+                    failures = 0 if run.position > had else failures + 1
+                    if failures >= self._tries(error):
+                        self._give_up(run.file, source, error, failures)
+                        failures = 0
+                    else:
+                        self._wait(run, error, failures)
 
-    def _take(self) -> tuple[_Job, int, int] | None:
+    def _take(self) -> _Run | None:
         """The next run; waits while what is left is asked for the first time or hashed; None at the end."""
         with self._changed:
             while self._open and not self._stop.is_set():
-                left = sum(len(job.wanted) for job in self._jobs)
+                left = sum(len(file.wanted) for file in self._files)
                 # Shorter runs towards the end, so that no connection idles while another has much to do.
                 longest = max(1, min(self.tuning.run, left // (2 * self.tuning.connections)))
-                for job in self._jobs:
-                    if span := job.take(longest):
-                        return job, *span
+                for file in self._files:
+                    if run := file.take(longest):
+                        return run
                 self._changed.wait()
             return None
 
-    def _run(self, job: _Job, first: int, end: int) -> None:
-        position, failures = job.part.span(first)[0], 0
-        stop = job.part.span(end - 1)[1]
+    def _receive(self, run: _Run, data: memoryview) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+        self._reached, run.heard = True, time.monotonic()
+        self._answered(run.file)
+        part, data = run.file.part, data[: run.stop - run.position]
+        while data:
+            index = run.position // CHUNK
+            end = part.span(index)[1]
+            piece, data = data[: end - run.position], data[end - run.position :]
+            # A server without ranges sends what is here as well. It may be hashed already: what is marked stays.
+            if new := not part.has(index):
+                part.write(run.position, piece)
+                self.on_bytes(len(piece))
+            run.position += len(piece)
+            if new and run.position == end:
+                with self._changed:
+                    part.mark(index)
+                    self._changed.notify_all()
 
-        def sink(data: memoryview) -> None:
-            nonlocal position
-            if self._stop.is_set():
-                raise _Stopped
-            if job.asking:
-                self._asked(job)
-            job.part.write(position, data)
-            before, position = position, position + len(data)
-            self.on_bytes(len(data))
-            if before // CHUNK != position // CHUNK or position == stop:
-                self._mark(job, before, position, stop)
+    def _answered(self, file: _File) -> None:
+        if file.asking:
+            with self._changed:
+                file.asking = False
+                self._changed.notify_all()
 
-        while position < stop:
-            had = position
-            try:
-                job.source.read(job.remote, position, stop, sink)
-                if position < stop:
-                    raise Passing("the connection ended early")
-            except _Stopped:
-                return
-            except Passing as error:
-                failures = 0 if position > had else failures + 1
-                if failures >= min(self.tuning.attempts, error.tries):
-                    failures = self._give_up(job, error)
-                elif self._stop.wait(self._pause(failures, error)):
-                    return
-        self._asked(job)
+    # -------------------------------------------------------------------------------------------------- its trouble
 
-    def _mark(self, job: _Job, before: int, position: int, stop: int) -> None:
-        """Marks the chunks that were filled between two positions."""
-        first = before // CHUNK
-        end = -(-position // CHUNK) if position == stop else position // CHUNK
+    def _source(self, file: _File) -> Source:
+        return self.fallback if self.fallback and file.source in self._given_up else file.source
+
+    def _tries(self, error: Passing) -> int:
+        patience = self.tuning.attempts if self._reached or error.answered else UNREACHED
+        return min(self.tuning.attempts, error.tries, patience)
+
+    def _wait(self, run: _Run, error: Passing, failures: int) -> None:
+        """Before the next try. Nobody has to watch a counter that stands still without knowing why."""
+        backoff = min(self.tuning.longest, self.tuning.backoff * 2.0 ** (failures - 1))
+        pause = max(backoff * random.uniform(0.7, 1.3), error.after)
+        now = time.monotonic()
         with self._changed:
-            for index in range(first, end):
-                job.part.mark(index)
-            self._changed.notify_all()
+            tell = now + pause - run.heard >= LOUD and now >= self._told + REMIND
+            self._told = now if tell else self._told
+        if tell:
+            when = f" in {pause:.0f} s" if pause >= 1 else ""
+            self.say(f"{run.file.remote.file.path}: {error}; trying again{when}")
+        if self._stop.wait(pause):
+            raise _Stopped
 
-    def _asked(self, job: _Job) -> None:
+    def _give_up(self, file: _File, source: Source, error: Passing, failures: int) -> None:
+        """Raises FetchFailed, unless there is another way."""
+        path = file.remote.file.path
+        if source is self.fallback or self.fallback is None:
+            tries = f" ({failures} tries)" if failures > 1 else ""
+            raise FetchFailed(
+                f"fetch {path} of {file.remote.repo}", f"{error}{tries}", f"{error.do}; what came is kept"
+            )
         with self._changed:
-            job.asking = False
-            self._changed.notify_all()
-
-    def _pause(self, failures: int, error: Passing) -> float:
-        if error.after is not None:
-            return error.after
-        wait = min(self.tuning.longest, self.tuning.backoff * 2 ** max(0, failures - 1)) if failures else 0.0
-        return wait * random.uniform(0.7, 1.3)
-
-    def _give_up(self, job: _Job, error: Passing) -> int:
-        """Over plain HTTP where Xet failed; else for good. Answers the count of failures to go on with."""
-        if self.fallback is not None and job.source is not self.fallback:
-            self.say(f"{job.file.path}: {error}; going on over plain HTTP")
-            job.source = self.fallback
-            return 0
-        what, tries = f"fetch {job.file.path} of {job.remote.repo}", min(self.tuning.attempts, error.tries)
-        if error.cause is not None:
-            known = problems.network(what, error.cause, getattr(job.source, "endpoint", "the Hub"))
-            raise FetchFailed(what, f"{known.why} ({tries} tries)", f"{known.do}; what came is kept") from error
-        raise FetchFailed(what, f"{error} ({tries} tries)", "try again later: what came is kept") from error
+            first = source not in self._given_up
+            self._given_up.add(source)
+        if first:
+            self.say(f"{path}: {error}; going on over plain HTTP")
 
     # ------------------------------------------------------------------------------------------------------- hashes
 
-    def _verify(self, job: _Job) -> None:
-        """Hashes the file from front to back as it fills, then gives the blob its name."""
-        while not self._right(job):
-            if self._stop.is_set():
-                return
-            job.bad += 1
-            if job.bad > 1:
-                what = f"fetch {job.file.path} of {job.remote.repo}"
-                why = f"twice the bytes that came had another hash than the Hub says ({job.file.blob[:12]}...)"
-                raise FetchFailed(what, why, "a proxy or mirror may be changing it: try another HF_ENDPOINT")
-            self.say(f"{job.file.path}: what came is not what the Hub says; fetching it again")
-            self._again(job)
-        job.part.finish()
-        self.on_file(job.file, job.blob)
+    def _hash_files(self) -> None:
+        while taken := self._next():
+            self._see_through(*taken)
+
+    def _next(self) -> tuple[Remote, Path, Source] | None:
         with self._changed:
+            return self._queue.popleft() if self._queue and not self._stop.is_set() else None
+
+    def _see_through(self, remote: Remote, blob: Path, source: Source) -> None:
+        """One file, until it has its name."""
+        part = Part(blob, remote.file.size)
+        file = _File(remote, source, part, part.missing()[::-1])
+        with self._changed:
+            self._files.append(file)
+            self._changed.notify_all()
+        if not self._right(file):
+            self.say(f"{remote.file.path}: what came is not what the Hub says; fetching it again")
+            self._again(file)
+            if not self._right(file):
+                part.discard()
+                why = f"it came corrupt twice: its hash is not the one that the Hub lists ({remote.file.blob[:12]}...)"
+                do = "a proxy or mirror may be changing it: try another HF_ENDPOINT"
+                raise FetchFailed(f"fetch {remote.file.path} of {remote.repo}", why, do)
+        part.finish()
+        self.on_file(remote.file, blob)
+        with self._changed:
+            self._files.remove(file)
             self._open -= 1
             self._changed.notify_all()
 
-    def _right(self, job: _Job) -> bool:
-        buffer, hashed = memoryview(bytearray(min(HASH_BUFFER, job.file.size or 1))), new_hash(job.file)
-        position = 0
-        while position < job.file.size:
-            ready = self._filled(job, position)
-            if not ready:
-                return False
-            while position < ready:
-                count = job.part.read(position, buffer[: min(len(buffer), ready - position)])
-                if not count:
+    def _right(self, file: _File) -> bool:
+        """Hashes it as it fills. Nobody writes to it any more when this returns."""
+        wanted = file.remote.file
+        buffer, hashed, position = memoryview(bytearray(HASH_BUFFER)), new_hash(wanted), 0
+        while position < wanted.size:
+            end = self._filled(file, position)
+            while position < end:
+                count = file.part.read(position, buffer[: end - position])
+                if not count:  # somebody cut it
                     return False
                 hashed.update(buffer[:count])
                 position += count
-        return hashed.hexdigest() == job.file.blob
+        return hashed.hexdigest() == wanted.blob
 
-    def _filled(self, job: _Job, position: int) -> int:
-        """Waits until the chunk at ``position`` is there; answers where the unbroken bytes end, 0 when stopped."""
+    def _filled(self, file: _File, position: int) -> int:
+        """Where the chunk at ``position`` ends, once it is there."""
         index = position // CHUNK
         with self._changed:
-            while not job.part.has(index):
-                if self._stop.is_set():
-                    return 0
-                self._changed.wait()
-            return job.part.span(index)[1]
+            self._changed.wait_for(lambda: file.part.has(index) or self._stop.is_set())
+        if self._stop.is_set():
+            raise _Stopped
+        return file.part.span(index)[1]
 
-    def _again(self, job: _Job) -> None:
+    def _again(self, file: _File) -> None:
+        self.on_bytes(-file.remote.file.size)
         with self._changed:
-            job.part.discard()
-            job.part = Part(job.blob, job.file.size)
-            job.wanted = job.part.missing()[::-1]
-            self.on_bytes(-job.file.size)
+            file.part.forget()
+            file.wanted = file.part.missing()[::-1]
             self._changed.notify_all()
 
 
-class _Stopped(Exception):
-    """Another thread failed: this one ends quietly."""
+def new_hash(file: RemoteFile) -> "hashlib._Hash":
+    """sha256 for large files; git's object hash, which starts with a header, for the others."""
+    if len(file.blob) == 64:
+        return hashlib.sha256()
+    return hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
 
 
 def hash_file(path: Path, file: RemoteFile, on_bytes: Callable[[int], None]) -> bool:

@@ -1,5 +1,5 @@
 """The hf_transfer package, for those who ask for it: whole files, fast, without resume and without a check, so that the
-check is ours. It is given the storage's own address, for it would send a token along to wherever it is redirected."""
+check is ours. It is given the last address of all redirects, for it would send a token along to wherever they lead."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,19 +12,19 @@ from orchestrator.hub.child.sources import HttpSource, Remote
 from orchestrator.model import RemoteFile
 
 if TYPE_CHECKING:
-    from orchestrator.hub.child.fetch import _Item
+    from orchestrator.hub.child.fetch import Item
 
 PIECE = 10 << 20
 """Bytes a request, as the Hub's client used to call it."""
 
 
 def fetch_large(
-    items: "Sequence[_Item]",
+    items: "Sequence[Item]",
     http: HttpSource,
     tuning: Tuning,
     on_bytes: Callable[[int], None],
     on_file: Callable[[RemoteFile, Path], None],
-) -> "list[_Item]":
+) -> "list[Item]":
     """Fetches the large files one after the other and answers the rest. Raises FetchFailed."""
     try:
         import hf_transfer
@@ -37,7 +37,7 @@ def fetch_large(
         part = item.blob.with_name(f"{item.blob.name}.hf_transfer")
         part.unlink(missing_ok=True)  # a killed one's: its bytes cannot be told from holes
         on_bytes(-item.state.here)
-        url = http.locate(Remote(item.want.repo, item.want.commit, item.file))
+        url, headers = http.locate(Remote(item.want.repo, item.want.commit, item.file))
         try:
             hf_transfer.download(
                 url,
@@ -46,6 +46,7 @@ def fetch_large(
                 chunk_size=PIECE,
                 parallel_failures=3,
                 max_retries=5,
+                headers=headers,
                 callback=on_bytes,
             )
         except Exception as error:  # what it raises is a bare Exception

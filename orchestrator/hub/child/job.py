@@ -33,18 +33,19 @@ class Tuning:
 
     connections: int = 8
     run: int = 8
-    attempts: int = 9
+    attempts: int = 12
     backoff: float = 0.5
     longest: float = 30.0
-    stall: float = 20.0
+    stall: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """``cache`` is the Hub's cache folder, ``memory`` orch's own; ``rehash``: believe no hash remembered; ``source``
-    is a flat folder to take files from before any is fetched."""
+    is a flat folder to adopt. What to remove is in ``wants``, by repository and commit; without a commit it is what is
+    left of a repository that has none."""
 
-    do: Literal["list", "fetch", "remove"]
+    do: Literal["list", "fetch", "adopt", "remove"]
     endpoint: str
     parent: int
     token: str | None = None

@@ -4,20 +4,23 @@ import errno
 import socket
 import ssl
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from orchestrator.errors import FetchFailed
 from orchestrator.units import format_size
 
+NETWORK = "check the network and the proxy variables, or name a mirror in HF_ENDPOINT"
+
 
 class Passing(Exception):
     """May well succeed when tried again, at most ``tries`` times. ``after`` seconds are what the server asked for;
-    ``cause`` is the original."""
+    ``do`` is what is left to do when it is given up; ``answered``: somebody was there to say so."""
 
     def __init__(
-        self, why: str, after: float | None = None, cause: BaseException | None = None, tries: int = 1000
+        self, why: str, do: str = "try again later", *, after: float = 0.0, tries: int = 1000, answered: bool = True
     ) -> None:
         super().__init__(why)
-        self.after, self.cause, self.tries = after, cause, tries
+        self.do, self.after, self.tries, self.answered = do, after, tries, answered
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -33,20 +36,36 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         stack += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
 
 
-def network(what: str, error: BaseException, endpoint: str) -> FetchFailed:
-    """A request that got no answer."""
+def untrusted(error: BaseException) -> ssl.SSLCertVerificationError | None:
+    return next((one for one in chain(error) if isinstance(one, ssl.SSLCertVerificationError)), None)
+
+
+def network(what: str, error: BaseException, url: str) -> FetchFailed:
+    """A request to ``url`` that got no answer."""
+    if found := untrusted(error):
+        why = f"the certificate of {_host(url)} is not trusted ({found.verify_message})"
+        return FetchFailed(what, why, "name your proxy's or mirror's certificate authority in SSL_CERT_FILE")
+    return FetchFailed(what, no_way(error, url), NETWORK)
+
+
+def no_way(error: BaseException, url: str) -> str:
     causes = list(chain(error))
-    if found := next((one for one in causes if isinstance(one, ssl.SSLCertVerificationError)), None):
-        why = f"the certificate of {endpoint} is not trusted ({found.verify_message})"
-        do = "name your proxy's or mirror's certificate authority in SSL_CERT_FILE"
-        return FetchFailed(what, why, do)
     if any(isinstance(one, socket.gaierror) for one in causes):
-        why = f"there is no way to {endpoint}: its name is not found"
-    elif found_os := next((one for one in causes if isinstance(one, OSError) and one.strerror), None):
-        why = f"there is no way to {endpoint}: {str(found_os.strerror).lower()}"
+        reason = "its name is not found"
+    elif any("Timeout" in type(one).__name__ for one in causes):
+        reason = "no answer in time"
+    elif found := next((one for one in causes if isinstance(one, OSError) and one.strerror), None):
+        reason = str(found.strerror).lower()
     else:
-        why = f"{endpoint} does not answer: {_brief(error)}"
-    return FetchFailed(what, why, "check the network and the proxy variables, or name a mirror in HF_ENDPOINT")
+        reason = _brief(error)
+    through = " through the proxy" if any(type(one).__name__ == "ProxyError" for one in causes) else ""
+    return f"there is no way to {_host(url)}{through}: {reason}"
+
+
+def _host(url: str) -> str:
+    """Without a path, whose query may be a signature, and without a password."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def gated(repo: str, endpoint: str, *, token: bool) -> FetchFailed:

@@ -42,18 +42,6 @@ class Hub:
         found = self._ask(repo, commit, lambda: list(self.api.list_repo_tree(repo, revision=commit, recursive=True)))
         return tuple(sorted((_file(one) for one in found if hasattr(one, "blob_id")), key=lambda one: one.path))
 
-    def link(self, repo: str, commit: str, path: str, cache: str) -> None:
-        """Gives a blob that is in the cache its name in the snapshot."""
-        from huggingface_hub import hf_hub_download
-
-        def download() -> str:
-            token = self.token or False
-            return hf_hub_download(
-                repo, path, revision=commit, cache_dir=cache, endpoint=self.endpoint, token=token, etag_timeout=30
-            )
-
-        self._ask(repo, commit, download)
-
     def _ask(self, repo: str, revision: str, question: Callable[[], T]) -> T:
         from huggingface_hub import errors
 

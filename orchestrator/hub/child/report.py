@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from orchestrator.codec import to_json
@@ -21,69 +22,84 @@ WINDOW = 10.0  # seconds over which the rate is taken
 
 
 class Report:
-    """Counts from several threads. ``total`` and ``done`` in bytes."""
+    """Counts from several threads, and tells from one of its own, also while nothing comes. ``total`` and ``done`` in
+    bytes."""
 
     def __init__(
         self, pull: Pull, memory: Memory, repos: list[Repo], write: Callable[[str], object] | None = None
     ) -> None:
         self.pull, self.memory, self.repos = pull, memory, repos
         self._write = write or _stderr
-        self._lock = threading.Lock()
+        self._counting = threading.Lock()
+        self._telling = threading.Lock()
+        self._came = 0  # bytes since the phase began, those that were wrong too
         self._marks: deque[tuple[float, int]] = deque()
-        self._told = self._filed = float("-inf")
-        self._came = 0
+        self._told: Pull | None = None
+        self._filed = float("-inf")
+        self._closed = threading.Event()
+        self._teller = threading.Thread(target=self._run, daemon=True)
 
     def say(self, line: str) -> None:
-        self._send({"say": line})
+        self._write(json.dumps({"say": line}) + "\n")
 
     def begin(self, doing: str, total: int, done: int, files: int) -> None:
-        with self._lock:
-            self.pull = replace(self.pull, doing=doing, total=total, done=done, files=files, files_done=0, rate=0.0)
+        """A phase; what was counted in the one before is told first."""
+        if not self._teller.ident:
+            self._teller.start()
+        else:
+            self._tell()
+        with self._counting:
+            self.pull = replace(self.pull, doing=doing, total=total, done=done, files=files, files_done=0)
+            self._came = 0
             self._marks.clear()
-            self._told = self._filed = float("-inf")
-        self.came(0)
+        self._tell()
 
     def came(self, count: int) -> None:
-        now = time.monotonic()
-        with self._lock:
+        with self._counting:
             self._came += max(0, count)
             self.pull = replace(self.pull, done=self.pull.done + count)
-            if now < self._told + EVERY:
-                return
-            self._told = now
-            self._measure(now)
-            file = now >= self._filed + FILED
-            self._filed = now if file else self._filed
-            pull = self.pull
-        self._send({"pull": to_json(pull)})
-        if file:
-            self._file(pull)
 
     def file_done(self) -> None:
-        with self._lock:
+        with self._counting:
             self.pull = replace(self.pull, files_done=self.pull.files_done + 1)
 
     def close(self) -> None:
+        self._closed.set()
+        if self._teller.ident:
+            self._teller.join()
+            self._tell()
         for repo in self.repos:
-            self.memory.pull_file(repo).unlink(missing_ok=True)
+            with suppress(OSError):
+                self.memory.pull_file(repo).unlink(missing_ok=True)
 
-    def _measure(self, now: float) -> None:
-        self._marks.append((now, self._came))
-        while len(self._marks) > 2 and self._marks[0][0] < now - WINDOW:
+    def _run(self) -> None:
+        while not self._closed.wait(EVERY):
+            self._tell()
+
+    def _tell(self) -> None:
+        with self._telling:
+            now = time.monotonic()
+            with self._counting:
+                self._marks.append((now, self._came))
+                pull = self.pull = replace(self.pull, rate=self._rate())
+            if pull != self._told:
+                self._told = pull
+                self._write(json.dumps({"pull": to_json(pull)}) + "\n")
+            if now >= self._filed + FILED:
+                self._filed = now
+                self._file(pull)
+
+    def _rate(self) -> float:
+        while len(self._marks) > 2 and self._marks[0][0] < self._marks[-1][0] - WINDOW:
             self._marks.popleft()
-        (then, before), (last, after) = self._marks[0], self._marks[-1]
-        self.pull = replace(self.pull, rate=(after - before) / (last - then) if last > then else 0.0)
-
-    def _send(self, event: dict[str, object]) -> None:
-        self._write(json.dumps(event) + "\n")
+        (then, before), (now, after) = self._marks[0], self._marks[-1]
+        return (after - before) / max(now - then, EVERY)
 
     def _file(self, pull: Pull) -> None:
         """For `orch status` in another terminal. Never worth failing for."""
         for repo in self.repos:
-            try:
+            with suppress(OSError):
                 write_json(self.memory.pull_file(repo), {"pull": to_json(replace(pull, repo=repo.name))}, durable=False)
-            except OSError:
-                return
 
 
 def _stderr(line: str) -> None:

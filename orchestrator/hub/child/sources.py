@@ -4,14 +4,14 @@ file in order, from any of several threads, and says of each failure whether it 
 
 import contextlib
 import email.utils
-import ssl
+import os
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import urllib3
 
@@ -20,8 +20,14 @@ from orchestrator.hub.child import problems
 from orchestrator.hub.child.problems import Passing
 from orchestrator.model import RemoteFile
 
-BUFFER = 1 << 20
+BUFFER = 1 << 18
 REDIRECTS = 5
+MOVED = frozenset((301, 302, 303, 307, 308))
+EXPIRED = frozenset((401, 403, 404, 410))
+"""How a storage refuses an address that was signed for a while."""
+BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
+DOUBTED = 3
+"""Tries of what is rather wrong for good."""
 LONGEST_WAIT = 300.0
 """Seconds of a Retry-After that are obeyed."""
 
@@ -43,7 +49,7 @@ class Remote:
 
 class Source(Protocol):
     def read(self, remote: Remote, start: int, end: int, sink: Sink) -> None:
-        """Returns when all came, or when the other side ended early. Raises Passing, or FetchFailed for good."""
+        """Returns when all has come. Raises Passing, or FetchFailed for good; what came by then is in the sink."""
         ...
 
 
@@ -51,8 +57,8 @@ class HttpSource:
     """``stall`` is how many seconds without a byte count as a dead connection."""
 
     def __init__(self, endpoint: str, token: str | None, connections: int, stall: float) -> None:
-        self.endpoint, self.token = endpoint.rstrip("/"), token
-        self._timeout = urllib3.Timeout(connect=min(stall, 10.0), read=stall)
+        self.endpoint, self.token, self._stall = endpoint.rstrip("/"), token, stall
+        self._timeout = urllib3.Timeout(connect=stall, read=stall)
         self._size = connections
         self._pools: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -61,51 +67,60 @@ class HttpSource:
         return f"{self.endpoint}/{remote.repo}/resolve/{remote.commit}/{quote(remote.file.path)}"
 
     def read(self, remote: Remote, start: int, end: int, sink: Sink) -> None:
-        response = self._open(remote, start, end)
+        response, url = self._open(remote, start, end)
         try:
-            skip = self._check(response, remote, start, end)
+            skip = self._check(response, url, remote, start)
             _pour(response, skip, end - start, sink)
         except urllib3.exceptions.HTTPError as error:
-            raise Passing(f"the connection broke: {type(error).__name__}", cause=error) from error
+            raise Passing(self._broken(error), problems.NETWORK) from error
         finally:
-            # A connection with bytes of this answer left in it is of no use for the next.
-            response.release_conn() if _drained(response) else response.close()
+            _leave(response)
 
-    def locate(self, remote: Remote) -> str:
-        """The address that serves the content without a token."""
-        response = self._open(remote, 0, 1)
-        response.close()
-        if response.status >= 400:
-            self._check(response, remote, 0, 1)
-        return remote.direct or self.url(remote)
+    def locate(self, remote: Remote) -> tuple[str, dict[str, str]]:
+        """The address that serves the content, and the headers that it wants."""
+        response, url = self._open(remote, 0, 1)
+        try:
+            self._check(response, url, remote, 0)
+        finally:
+            response.close()
+        return url, self._authorization(url)
 
     # ------------------------------------------------------------------------------------------------ one request
 
-    def _open(self, remote: Remote, start: int, end: int) -> Any:
-        url = remote.direct or self.url(remote)
+    def _open(self, remote: Remote, start: int, end: int) -> tuple[Any, str]:
+        """The answer, and who gave it."""
+        direct = remote.direct
+        url = direct or self.url(remote)
         for _ in range(REDIRECTS):
-            response = self._get(url, {"Range": f"bytes={start}-{end - 1}"} if remote.file.size else {})
-            if response.status not in (301, 302, 303, 307, 308):
-                return response
-            url = urljoin(url, response.headers.get("Location", ""))
-            response.drain_conn()
-            response.release_conn()
-            if not self._own(url):
-                remote.direct = url
-        raise FetchFailed(f"fetch {remote.file.path} of {remote.repo}", f"{self.endpoint} redirects in a circle")
+            response = self._get(url, {"Range": f"bytes={start}-{end - 1}"})
+            if url == direct and response.status in EXPIRED:
+                remote.direct, direct, url = "", "", self.url(remote)
+            elif response.status in MOVED:
+                url = urljoin(url, response.headers.get("Location", ""))
+            else:
+                if response.status in (200, 206) and not self._own(url):
+                    remote.direct = url
+                return response, url
+            _leave(response)
+        do = "check HF_ENDPOINT, or try again later"
+        raise FetchFailed(f"fetch {remote.file.path} of {remote.repo}", f"{self.endpoint} redirects in a circle", do)
 
     def _get(self, url: str, headers: Mapping[str, str]) -> Any:
-        sent = {"Accept-Encoding": "identity", "User-Agent": "orch", **headers}
-        if self.token and self._own(url):  # to the Hub alone, never to whom it redirects to
-            sent["Authorization"] = f"Bearer {self.token}"
+        sent = {"Accept-Encoding": "identity", "User-Agent": "orch", **headers, **self._authorization(url)}
         try:
             return self._pool(url).request(
                 "GET", url, headers=sent, preload_content=False, redirect=False, retries=False, timeout=self._timeout
             )
+        except urllib3.exceptions.LocationValueError as error:  # an address, or a proxy's, that is none
+            raise FetchFailed(f"fetch from {self.endpoint}", str(error), "check HF_ENDPOINT and the proxy's") from error
         except urllib3.exceptions.HTTPError as error:
-            if any(isinstance(one, ssl.SSLCertVerificationError) for one in problems.chain(error)):
-                raise problems.network(f"fetch from {urlsplit(url).netloc}", error, self.endpoint) from error
-            raise Passing(f"no answer from {urlsplit(url).netloc}", cause=error) from error
+            if problems.untrusted(error):
+                raise problems.network(f"fetch from {self.endpoint}", error, url) from error
+            raise Passing(problems.no_way(error, url), problems.NETWORK, answered=False) from error
+
+    def _authorization(self, url: str) -> dict[str, str]:
+        """To the Hub alone, never to whom it redirects to."""
+        return {"Authorization": f"Bearer {self.token}"} if self.token and self._own(url) else {}
 
     def _own(self, url: str) -> bool:
         """Whether an address is the Hub itself: scheme, host and port."""
@@ -114,36 +129,36 @@ class HttpSource:
     def _pool(self, url: str) -> Any:
         """One pool of connections for each proxy, or none, as the variables have it for this address."""
         parts = urlsplit(url)
-        bypass = urllib.request.proxy_bypass(parts.hostname or "")
+        bypass = urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2])
         proxies = {} if bypass else urllib.request.getproxies()
         proxy = proxies.get(parts.scheme) or proxies.get("all", "")
         with self._lock:
             if proxy not in self._pools:
-                make = (
-                    urllib3.ProxyManager(proxy, **self._options()) if proxy else urllib3.PoolManager(**self._options())
-                )
-                self._pools[proxy] = make
+                self._pools[proxy] = _pool_by(proxy, self._size)
             return self._pools[proxy]
-
-    def _options(self) -> dict[str, Any]:
-        return {"maxsize": self._size, "num_pools": 8}
 
     # ------------------------------------------------------------------------------------------------- its answer
 
-    def _check(self, response: Any, remote: Remote, start: int, end: int) -> int:
+    def _check(self, response: Any, url: str, remote: Remote, start: int) -> int:
         """How many bytes of the body come before ``start``."""
-        status = response.status
-        if status == 206 and _content_range(response) == (start, remote.file.size):
+        status, size = response.status, remote.file.size
+        if status == 206:
+            if _content_range(response) not in ((start, size), (start, None)):
+                told = response.headers.get("Content-Range")
+                raise Passing(f"{_name(url)} sent another range than was asked for: {told}", tries=DOUBTED)
             remote.ranged = True
             return 0
         if status == 200:
+            if response.headers.get("Content-Length", str(size)) != str(size):
+                why = f"{_name(url)} has {response.headers['Content-Length']} bytes of it, and the Hub lists {size}"
+                raise Passing(why, "a proxy or mirror may be in between: try another HF_ENDPOINT", tries=DOUBTED)
             remote.ranged = False  # it sends the whole file, whatever was asked for
             return start
-        if status == 206:
-            raise Passing(f"it sent another range: {response.headers.get('Content-Range')}", tries=3)
-        if status in (403, 410, 404) and remote.direct:
-            remote.direct = ""  # signed addresses expire; the Hub gives another one
-            raise Passing(f"{status} from the storage behind the Hub")
+        told = f"{_name(url)} answers {status} {response.reason or ''}".strip()
+        if status in BUSY or status >= 500:
+            raise Passing(told, after=retry_after(response.headers) or 0.0)
+        if status == 416 or not self._own(url):
+            raise Passing(told, tries=DOUBTED)
         if status in (401, 403):
             if response.headers.get("X-Error-Code") == "GatedRepo":
                 raise problems.gated(remote.repo, self.endpoint, token=bool(self.token))
@@ -151,36 +166,57 @@ class HttpSource:
         if status == 404:
             why = f"the Hub lists {remote.file.path} and does not have it"
             raise FetchFailed(f"fetch {remote.repo}", why, "try again with --refresh")
-        if status == 416:
-            raise Passing("the file is shorter there than the Hub says (416)", tries=3)
-        if status in (408, 425, 429) or status >= 500:
-            raise Passing(f"{status} {response.reason or ''}".strip(), retry_after(response.headers))
-        raise FetchFailed(f"fetch {remote.file.path} of {remote.repo}", f"the Hub answers {status}", "try again later")
+        raise FetchFailed(f"fetch {remote.file.path} of {remote.repo}", told, "try again later")
+
+    def _broken(self, error: BaseException) -> str:
+        if any(isinstance(one, urllib3.exceptions.ReadTimeoutError) for one in problems.chain(error)):
+            return f"nothing came for {self._stall:g} s"
+        return "the connection broke"
 
 
 def _pour(response: Any, skip: int, wanted: int, sink: Sink) -> None:
-    buffer = memoryview(bytearray(min(BUFFER, max(wanted, 1))))
+    """Each piece as it comes: a connection that breaks must not take what it had brought with it."""
     while wanted:
-        count = response.readinto(buffer[: min(len(buffer), skip or wanted)])
-        if not count:
-            return
+        piece = memoryview(response.read1(min(BUFFER, skip or wanted)))
+        if not piece:
+            raise Passing("the connection ended early", problems.NETWORK)
         if skip:
-            skip -= count
+            skip -= len(piece)
             continue
-        sink(buffer[:count])
-        wanted -= count
+        wanted -= len(piece)
+        sink(piece)
 
 
-def _drained(response: Any) -> bool:
-    return bool(response.length_remaining == 0)
+def _leave(response: Any) -> None:
+    """For the next request, unless much is left in it."""
+    if response.length_remaining is not None and response.length_remaining < BUFFER:
+        response.drain_conn()
+    response.release_conn() if response.length_remaining == 0 else response.close()
 
 
-def _content_range(response: Any) -> tuple[int, int] | None:
-    """(first byte, size of the whole file)."""
+def _pool_by(proxy: str, size: int) -> Any:
+    """The variables may name a proxy without a scheme, as curl has it, and with a password."""
+    if not proxy:
+        return urllib3.PoolManager(maxsize=size)
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    user = unquote(urlsplit(proxy).netloc.rpartition("@")[0])
+    return urllib3.ProxyManager(
+        proxy, maxsize=size, proxy_headers=urllib3.make_headers(proxy_basic_auth=user) if user else None
+    )
+
+
+def _name(url: str) -> str:
+    return urlsplit(url).netloc
+
+
+def _content_range(response: Any) -> tuple[int, int | None] | None:
+    """(first byte, size of the whole file), which it need not tell."""
     unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
     span, _, size = rest.partition("/")
     first = span.partition("-")[0]
-    return (int(first), int(size)) if unit == "bytes" and first.isdigit() and size.isdigit() else None
+    if unit != "bytes" or not first.isdigit() or not (size.isdigit() or size == "*"):
+        return None
+    return int(first), None if size == "*" else int(size)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -196,10 +232,14 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 class XetSource:
     """Xet through hf_xet's own session. Its access tokens are short-lived and fetched by hf_xet from the Hub."""
 
-    def __init__(self, endpoint: str, token: str | None) -> None:
+    def __init__(self, endpoint: str, token: str | None, stall: float) -> None:
+        # By itself it tries for minutes and in silence; that is done here, where a person hears of it.
+        patience = {"READ_TIMEOUT": f"{stall:g}s", "CONNECT_TIMEOUT": f"{stall:g}s", "RETRY_MAX_ATTEMPTS": "0"}
+        for name, value in patience.items():
+            os.environ.setdefault(f"HF_XET_CLIENT_{name}", value)
         from hf_xet import XetSession
 
-        self.endpoint, self.token = endpoint, token
+        self.endpoint, self.token = endpoint.rstrip("/"), token
         self._session = XetSession()
         self._groups: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -208,7 +248,10 @@ class XetSource:
         remote.ranged = True
         pieces = iter(_passing(lambda: self._group(remote).download_stream(_info(remote.file), start, end)))
         while (data := _passing(lambda: next(pieces, None))) is not None:
+            start += len(data)
             sink(memoryview(data))
+        if start < end:  # so it ends where its storage refuses something
+            raise Passing("Xet: the stream ended early", tries=DOUBTED)
 
     def _group(self, remote: Remote) -> Any:
         """One for each repository and commit, for a token covers that much."""
@@ -229,8 +272,8 @@ def _info(file: RemoteFile) -> Any:
 
 
 def _passing(call: Callable[[], T]) -> T:
-    """hf_xet raises whatever its Rust core says; it has tried again by itself by then."""
+    """hf_xet raises whatever its Rust core says."""
     try:
         return call()
     except (OSError, RuntimeError, ValueError) as error:
-        raise Passing(f"Xet: {' '.join(str(error).split())[:200]}", cause=error) from error
+        raise Passing(f"Xet: {' '.join(str(error).split())[:200]}", tries=DOUBTED) from error

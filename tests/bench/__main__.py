@@ -1,0 +1,17 @@
+"""`make bench`: how much the commands cost, and how fast weights come. One JSON document on stdout."""
+
+import json
+import sys
+
+from tests.bench import commands, fetch
+
+PARTS = {"commands": commands.measure_all, "fetch": fetch.measure_all}
+
+
+def main(wanted: list[str]) -> None:
+    found = {name: PARTS[name]() for name in wanted or PARTS}
+    print(json.dumps(found, indent=2))  # noqa: T201 (its whole purpose)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
