@@ -114,12 +114,13 @@ class Removal:
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """What became of the files of a flat folder. ``adopted`` came from it, ``had`` were in the cache already,
-    ``differing`` have another content than the Hub's; ``wanted`` files are ``total`` bytes, of which ``here`` are in
-    the cache now."""
+    """What became of the files of a flat folder, adopted as ``revision``. ``adopted`` came from it, ``had`` were in the
+    cache already, ``differing`` have another content than the Hub's; ``wanted`` files are ``total`` bytes, of which
+    ``here`` are in the cache now."""
 
     repo: str
     commit: str
+    revision: str
     cache: str
     wanted: int = 0
     total: int = 0

@@ -33,7 +33,7 @@ def _row(one: Cached, users: Sequence[User], now: float) -> tuple[str, ...]:
 
 def revision(one: Cached) -> str:
     """``main (0123abcd)``, or the short commit alone."""
-    names = ", ".join([*one.names, *(f"{name} (of other tools)" for name in one.others)])
+    names = ", ".join([*one.names, *(f"{name} of other tools" for name in one.others)])
     return f"{names} ({one.commit[:8]})" if names else one.commit[:8] or "-"
 
 
@@ -77,7 +77,7 @@ def _notes(found: Found) -> list[str]:
         lines += [f"  {one.label}: {why}; `orch pull {one.repo}` fetches it again" for why in one.corrupt]
     for (repo, cache), size in sorted(found.leftovers.items()):
         what = f"{format_size(size)} in {cache} are left of downloads that nothing goes on with"
-        lines.append(f"  {repo}: {what}; `orch models rm {repo}` takes them along")
+        lines.append(f"  {repo}: {what}; they go with its last commit")
     return lines
 
 
@@ -86,19 +86,26 @@ def _sum(found: Found) -> str:
     return f"{count} {'model takes' if count == 1 else 'models take'} {format_size(found.size)} on disk"
 
 
-def adopted_text(done: Adoption, pull: str, note: str = "") -> str:
-    """``pull`` is the command that fetches what is lacking, ``note`` what else there is to say."""
+def adopted_text(done: Adoption, environment: str | None = None) -> str:
     name, files = f"{done.repo}@{done.commit[:8]}", "file" if done.wanted == 1 else "files"
     if not done.complete:
         count = f"{done.adopted + done.had} of {done.wanted} {files}"
         sizes = f"{format_size(done.here)} of {format_size(done.total)}"
-        first = f"{name}: {count}, {sizes}, are in {done.cache} now ({done.adopted} adopted); `{pull}` fetches the rest"
+        first = f"{name}: {count}, {sizes}, are in {done.cache} now ({done.adopted} adopted)"
+        first += f"; `{_pull(done, environment)}` fetches the rest"
     elif not done.adopted:
         first = f"{name} is in {done.cache} already: {done.wanted} {files}, {format_size(done.total)}, verified"
     else:
         first = f"{name} is adopted: {done.wanted} {files}, {format_size(done.total)}, verified, in {done.cache}"
     lines = [f"  {path} is not what the Hub has, and is left out" for path in done.differing]
-    return "\n".join([first, *lines, *([f"  {note}"] if note else [])])
+    if done.revision == done.commit:
+        lines.append(f"  a profile serves this commit with `revision: {done.commit}`")
+    return "\n".join([first, *lines])
+
+
+def _pull(done: Adoption, environment: str | None) -> str:
+    revision = [] if done.revision == "main" else [f"--revision {done.revision}"]
+    return " ".join(["orch pull", done.repo, *revision, *([f"--environment {environment}"] if environment else [])])
 
 
 def models_json(found: Found, users: Sequence[User], now: float) -> Json:

@@ -280,7 +280,9 @@ class _Builder:
             for one in self.observed.weights.get(verdict.deployment.name, ()):
                 # Two deployments of one model fetch it once.
                 name = (one.cache, one.use.repo, one.commit or one.use.revision, one.use.wants, one.use.variant)
-                if not one.complete and name not in fetched:
+                # To bring back what served a moment ago, it has to do with what cannot be looked up.
+                blind = one.total is None and self.options.reason is Reason.ROLLBACK
+                if not one.complete and not blind and name not in fetched:
                     fetched.add(name)
                     self._add("fetch", verdict.deployment.name, Fetch(verdict.deployment, one), verdict.drift)
         for verdict in starting:

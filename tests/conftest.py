@@ -6,6 +6,7 @@ import platform
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -93,6 +94,16 @@ def namespace() -> Callable[[str], list[str]]:
     if not shutil.which("unshare") or subprocess.run(probe, capture_output=True, check=False).returncode:
         missing("a mount for one process alone takes `unshare -rm`, and a kernel that lets users have it")
     return lambda script: ["unshare", "-rm", "sh", "-ec", f'{script}\nexec "$@"', "sh"]
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder that no hard link leads to from the others."""
+    shm = Path("/dev/shm")
+    if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:
+        missing("a second file system takes /dev/shm beside the folder of temporary files")
+    with tempfile.TemporaryDirectory(dir=shm) as folder:
+        yield Path(folder)
 
 
 # ---------------------------------------------------------------------------------------------------- a real vLLM

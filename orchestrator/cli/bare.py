@@ -20,8 +20,8 @@ _PLACES = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME")
 def bare(
     here: "Context", repo: str, revision: str | None, environment: str | None, variables: Mapping[str, str]
 ) -> "Deployment":
-    """In the cache of ``environment``; without one in the cache that all of the project's environments share, or else
-    in the caller's own."""
+    """In the cache of ``environment``; without one in the cache that all of the project's environments share, unless
+    that is a mere default and the caller has chosen another; or else in the caller's own."""
     chosen = named(here, environment, variables) if environment else _usual(here, variables)
     profile = Profile(repo, chosen.name, ModelRef(repo=repo, revision=revision))
     return here.resolve(profile, chosen, here.eyes)
@@ -59,7 +59,8 @@ def named(here: "Context", name: str, variables: Mapping[str, str]) -> Environme
 def _usual(here: "Context", variables: Mapping[str, str]) -> Environment:
     known = environments(here, variables)
     places = {(one.hf_home, one.env.get("HF_HUB_CACHE")) for one in known}
-    if len(places) != 1 or places == {(None, None)}:
+    chosen = "HF_HOME" in variables or "HF_HUB_CACHE" in variables
+    if len(places) != 1 or (places == {(None, None)} and chosen):
         return callers(variables)
     return replace(
         known[0], secrets={name: ref for name, ref in known[0].secrets.items() if _readable(here, name, known[0])}

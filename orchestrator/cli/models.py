@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from orchestrator.cli.context import Context
     from orchestrator.cli.uses import Usage
     from orchestrator.model import Deployment
-    from orchestrator.ports import World
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
@@ -82,6 +81,8 @@ def remove(
     typer.echo(question_text(planned, usage.users, found))
     if not yes:
         agree(options.Output.TEXT, "Delete it?")
+        usage, found = _look(here, environment)  # the answer may have taken its time
+        raise_all(refusals(chosen, usage.users, found))
     for one in chosen:
         typer.echo(removed_text(one, world.weights.remove(one.cache, one.repo, one.commits)))
     return 0
@@ -115,13 +116,12 @@ def adopt(
     here, console, top = project(root, state_dir), Console(), _flat(folder)
     world = here.world(console)
     try:
-        wanted, note = _wanted(here, world, top, repo, revision, environment)
-        done = world.weights.adopt(wanted, top, console)
+        done = world.weights.adopt(_wanted(here, top, repo, revision, environment), top, console)
     except KeyboardInterrupt:
         raise Interrupted("finish", "interrupted", "the folder is as it was; run it again") from None
     finally:
         console.close()
-    typer.echo(adopted_text(done, _pull(wanted, environment), note))
+    typer.echo(adopted_text(done, environment))
     return 0
 
 
@@ -134,14 +134,6 @@ def _refuse_early_options(context: typer.Context) -> None:
         if source is not None and source.name == "COMMANDLINE":
             what = f"use --{name.replace('_', '-')} there"
             raise UsageProblem(what, f"it stands before {context.invoked_subcommand}", "write it behind")
-
-
-def _pull(wanted: "Deployment", environment: str | None) -> str:
-    """The command that goes on from there."""
-    revision = wanted.spec.model.revision
-    options_given = [f"--revision {revision}"] if revision else []
-    options_given += [f"--environment {environment}"] if environment else []
-    return " ".join(["orch pull", wanted.spec.model.label, *options_given])
 
 
 def _look(here: "Context", environment: str | None) -> "tuple[Usage, Found]":
@@ -167,27 +159,18 @@ def _flat(folder: str) -> "Path":
 
 
 def _wanted(
-    here: "Context", world: "World", top: "Path", repo: str | None, revision: str | None, environment: str | None
-) -> "tuple[Deployment, str]":
-    """Of the commit that the folder's own notes tell, unless ``revision`` is given; and what is to be said of that.
-    Where it is what orch takes main for, it is adopted as main, for that is what profiles name."""
+    here: "Context", top: "Path", repo: str | None, revision: str | None, environment: str | None
+) -> "Deployment":
     import os
 
     from orchestrator.checks import is_repo
     from orchestrator.cli.bare import bare
     from orchestrator.errors import InputError
-    from orchestrator.hub.flat import commit_of, repo_of
+    from orchestrator.hub.flat import repo_of
 
     name = repo or repo_of(top)
     if not name:
         raise InputError(f"adopt {top}", "its name does not tell whose files these are", "add --repo OWNER/NAME")
     if not is_repo(name):
         raise InputError(f"adopt {top}", f"{name} is no repository's name", "write --repo OWNER/NAME")
-    noted = None if revision else commit_of(top) or None
-    wanted = world.weights.resolve(bare(here, name, revision, environment, os.environ), None)
-    main = wanted.spec.commits.get("model")
-    if noted is None or noted == main:
-        return wanted, ""
-    wanted = world.weights.resolve(bare(here, name, noted, environment, os.environ), None)
-    meanwhile = f"main is at {main[:8]} meanwhile; " if main else ""
-    return wanted, f"{meanwhile}a profile serves these files with `revision: {noted}`"
+    return bare(here, name, revision, environment, os.environ)

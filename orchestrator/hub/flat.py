@@ -1,5 +1,6 @@
 """A model in a plain folder (`hf download --local-dir`): real files, and what the Hub's client notes beside them in
-``.cache/huggingface/download/PATH.metadata``: the commit, the file's hash, the time."""
+``.cache/huggingface/download/PATH.metadata`` (the commit, the file's hash, the time), and since 1.32 in
+``.cache/huggingface/trees/COMMIT.json`` all the files of the commit."""
 
 import os
 import re
@@ -7,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from orchestrator.files import read_json
-from orchestrator.hub.layout import COMMIT
+from orchestrator.hub.layout import COMMIT, read_tree
 from orchestrator.hub.look import INDEXES
+from orchestrator.model import RemoteFile
 
 NOTES = Path(".cache/huggingface/download")
 WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".tensors")
@@ -41,6 +43,11 @@ def commit_of(folder: Path) -> str:
     lines = {_first_line(folder / NOTES / path) for path in walk(folder / NOTES) if path.endswith(".metadata")}
     found = lines.pop() if len(lines) == 1 else ""
     return found if COMMIT.fullmatch(found) else ""
+
+
+def list_of(folder: Path, commit: str) -> tuple[RemoteFile, ...] | None:
+    """The Hub's list of the commit's files, when it was kept."""
+    return read_tree(folder / NOTES.parent / "trees" / f"{commit}.json")
 
 
 def files_of(folder: Path) -> tuple[dict[str, os.stat_result], list[os.stat_result]]:

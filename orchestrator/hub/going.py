@@ -7,7 +7,7 @@ Nothing outside of the repository's own folder ever goes, wherever a link leads.
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,17 +75,12 @@ def _rank(repo: Repo, path: Path) -> int:
     return INSIDE.index(part) if part in INSIDE else len(INSIDE)
 
 
-def _blobs(repo: Repo, gone: Iterable[str], rest: Sequence[str] | set[str], memory: Memory) -> list[Path]:
+def _blobs(repo: Repo, gone: Iterable[str], rest: Iterable[str], memory: Memory) -> list[Path]:
     """Whole blobs that no other commit links, and unfinished ones that no other commit lists."""
     mine, kept = _linked(repo, gone), _linked(repo, rest)
     begun = _listed(repo, gone, memory) - _listed(repo, rest, memory)
-    inodes = _disk(path for commit in rest for path in _below(repo.snapshot(commit))).seen
-    found = []
-    for path in sorted((repo.folder / "blobs").glob("*")):
-        name = path.name.partition(".")[0]
-        if name in (mine | begun) - kept and not _disk([path]).seen.keys() & inodes.keys():
-            found.append(path)
-    return found
+    names = (mine | begun) - kept
+    return [path for path in sorted((repo.folder / "blobs").glob("*")) if path.name.partition(".")[0] in names]
 
 
 def _linked(repo: Repo, commits: Iterable[str]) -> set[str]:

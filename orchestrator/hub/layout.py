@@ -94,13 +94,7 @@ class Repo:
 
     def tree(self, commit: str) -> tuple[RemoteFile, ...] | None:
         """huggingface_hub's own list of the files of a commit, when it kept one in a form known here."""
-        held = read_json(self.folder / "trees" / f"{commit}.json")
-        if held is None or held.get("format_version") != 1 or not isinstance(held.get("files"), dict):
-            return None
-        try:
-            return tuple(_remote(path, one) for path, one in sorted(held["files"].items()))
-        except (KeyError, TypeError):
-            return None
+        return read_tree(self.folder / "trees" / f"{commit}.json")
 
     def held(self, commit: str) -> tuple[RemoteFile, ...]:
         """The files that the snapshot itself holds. A blob's name is its hash, so it says what the file should be; for
@@ -116,6 +110,16 @@ class Repo:
         except (OSError, ValueError):
             return None
         return text if COMMIT.fullmatch(text) else None
+
+
+def read_tree(file: Path) -> tuple[RemoteFile, ...] | None:
+    held = read_json(file)
+    if held is None or held.get("format_version") != 1 or not isinstance(held.get("files"), dict):
+        return None
+    try:
+        return tuple(_remote(path, one) for path, one in sorted(held["files"].items()))
+    except (KeyError, TypeError):
+        return None
 
 
 def repos(cache: Path) -> Iterator[Repo]:

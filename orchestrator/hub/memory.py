@@ -46,7 +46,8 @@ def stamp(path: Path) -> Stamp | None:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """``folder`` is orch's own; nothing is written by what only looks. Raises OSError where it cannot write."""
+    """``folder`` is orch's own; nothing is written by what only looks. Where it cannot be written, less is remembered,
+    and nothing fails."""
 
     folder: Path
 
@@ -62,9 +63,9 @@ class Memory:
             return repo.tree(commit)
 
     def keep_listing(self, repo: Repo, commit: str, files: Iterable[RemoteFile]) -> None:
-        file = self._listing(repo, commit)
-        if not file.exists():
-            write_json(file, {"schema": SCHEMA, "files": [to_json(one) for one in files]}, durable=False)
+        held = {"schema": SCHEMA, "files": [to_json(one) for one in files]}
+        with suppress(OSError):
+            write_json(self._listing(repo, commit), held, durable=False)
 
     def forget(self, repo: Repo, commits: Iterable[str]) -> None:
         """What is gone from this cache. Lists of files are of use to the other caches that have the repository."""
@@ -105,7 +106,7 @@ class Memory:
         entries = self._entries(repo)
         fresh = {name: entry for name, entry in entries.items() if entry[3] == boot_id()}
         for name, entry in fresh.items():
-            with suppress(FileNotFoundError), repo.blob(name).open("rb") as stream:
+            with suppress(OSError), repo.blob(name).open("rb") as stream:
                 os.fsync(stream.fileno())
                 entries[name] = [*entry[:3], ""]
         if fresh:
@@ -119,7 +120,8 @@ class Memory:
 
     def _write(self, repo: Repo, entries: Mapping[str, list[Json]]) -> None:
         held = {"schema": SCHEMA, "repo": str(repo.folder), "blobs": dict(entries)}
-        write_json(self._verified(repo), held, durable=False)
+        with suppress(OSError):
+            write_json(self._verified(repo), held, durable=False)
 
     def _verified(self, repo: Repo) -> Path:
         return self.folder / "verified" / _file_name(repo)

@@ -93,7 +93,7 @@ class _Look:
         self.disk.seen |= left.seen
         if commits and left.total:
             self.leftovers[repo.name, real] = left.total
-        if not commits:
+        if not commits and left.total:  # else it holds some tool's note of a commit, and nothing else
             pull = next(iter(pulls), None)
             found.append(Cached("cache", repo.name, str(repo.cache), real, size=left.total, missing=1, pull=pull))
         return found

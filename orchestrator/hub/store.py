@@ -9,10 +9,11 @@ from typing import Any
 from orchestrator.cached import Adoption, Found, Removal, User, uses_of
 from orchestrator.codec import from_json
 from orchestrator.engines.repos import code_repos, is_commit, repos, trusts_code
-from orchestrator.errors import FetchFailed, HostError
+from orchestrator.errors import FetchFailed, HostError, raise_all
 from orchestrator.files import read_json
 from orchestrator.hub import look
 from orchestrator.hub.access import Access, access, login_token
+from orchestrator.hub.adoption import settled
 from orchestrator.hub.child.job import Job, Question, Tuning, Want
 from orchestrator.hub.going import going
 from orchestrator.hub.layout import Repo, home_folder
@@ -66,7 +67,8 @@ class HubReader:
 
     def resolve(self, wanted: Deployment, known: Spec | None, *, refresh: bool = False) -> Deployment:
         """With the commit of every repository, as far as it can be learnt: from what runs, from what orch resolved
-        before, from a complete snapshot, and from the Hub at last. ``refresh`` asks the Hub whatever is known."""
+        before, from a complete snapshot, and from the Hub at last. ``refresh`` asks the Hub whatever is known, and
+        raises FetchFailed when it cannot be asked."""
         wanted = pinned(wanted, carried(wanted.spec, None if refresh else known))
         reach = self._access(wanted)
         if not refresh:
@@ -74,6 +76,8 @@ class HubReader:
             wanted = pinned(wanted, held)
         asking = unresolved(wanted.spec)
         answers = self._ask(wanted, reach, [(use.repo, use.revision) for use in asking], fresh=refresh)
+        if refresh:
+            raise_all(answer.error for answer in answers if answer.error)
         found = {use.slot: answer.commit for use, answer in zip(asking, answers, strict=True) if answer.commit}
         return pinned(wanted, found)
 
@@ -108,7 +112,7 @@ class HubReader:
         commit = self._commit(reach, wanted.spec, use)
         repo = Repo(reach.cache, use.repo)
         files = self.memory.listing(repo, commit) if commit else None
-        if files is None and commit and (whole := look.whole_by_itself(repo, commit, use)):
+        if files is None and commit and not (include or exclude) and (whole := look.whole_by_itself(repo, commit, use)):
             return look.weights(use, repo, commit, whole, self.memory)
         if files is None:
             answer = self._ask(wanted, reach, [(use.repo, commit or use.revision)])[0]
@@ -189,8 +193,11 @@ class HubReader:
             ]
         if new:
             questions = tuple(Question(repo, rev, rev if is_commit(rev) else None) for repo, rev in new)
-            job = self._job(wanted, reach, "list", questions=questions)
-            found = self._child(reach).do(job, timeout=ASK_TIMEOUT)
+            try:
+                job = self._job(wanted, reach, "list", questions=questions)
+                found = self._child(reach).do(job, timeout=ASK_TIMEOUT)
+            except FetchFailed as error:  # to know less must not keep anybody from what needs no more
+                return [_Answer(error=error) for _ in names]
             for (repo, rev), one in zip(new, found, strict=True):
                 answer = _answer(one)
                 self._asked[reach.endpoint, repo, rev] = answer
@@ -252,11 +259,13 @@ class HubStore(HubReader):
 
     def adopt(self, wanted: Deployment, folder: Path, events: FetchEvents) -> Adoption:
         """Of the repository that ``wanted`` names."""
-        found = self.state(wanted)
+        reach, use = self._access(wanted), repos(wanted.spec)[0]
+        repo = Repo(reach.cache, use.repo)
+        known = settled(wanted, folder, repo, self.memory, lambda one: self.resolve(one, None))
+        found = self.state(known)
         _refuse(found)
-        reach = self._access(wanted)
         wants = (self._want(reach, found[0], (), ()),)
-        job = self._job(wanted, reach, "adopt", wants=wants, source=str(folder))
+        job = self._job(known, reach, "adopt", wants=wants, source=str(folder))
         return from_json(Adoption, self._child(reach).do(job, events))
 
     def remove(self, cache: str, repo: str, commits: Sequence[str]) -> Removal:
@@ -267,12 +276,9 @@ class HubStore(HubReader):
         return from_json(Removal, self._child(reach).do(job))
 
     def settle(self, wanted: Deployment) -> None:
-        """What was verified since this boot survives a power cut from now on. Never worth failing for."""
+        """What was verified since this boot survives a power cut from now on."""
         for name in {use.repo for use in repos(wanted.spec)}:
-            try:
-                self.memory.settle(Repo(self._access(wanted).cache, name))
-            except OSError:
-                continue
+            self.memory.settle(Repo(self._access(wanted).cache, name))
 
     def _fetch(
         self,

@@ -37,7 +37,7 @@ class Child:
             raise
         if answer is None:
             self._talk = None
-            why = next((line.strip() for line in reversed(self._noise) if line.strip()), "its process ended")
+            why = next((line.strip() for line in reversed(self._noise) if line.strip()), "it gave no answer")
             raise FetchFailed("talk to the Hub", why, "try again; if it stays so, please report it")
         told = json.loads(answer)
         if not told["ok"]:

@@ -5,9 +5,11 @@ import os
 import random
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from queue import Queue
 from threading import Thread
 from typing import Any
 
@@ -53,31 +55,61 @@ class Told:
 
 @dataclass(slots=True)
 class Child:
-    """The real program with one job. What it says comes into ``told`` as it is said."""
+    """The real program. What it says comes into ``told`` as it is said."""
 
     process: "subprocess.Popen[str]"
     told: Told = field(default_factory=Told)
+    noise: list[str] = field(default_factory=list)  # what is none of its events
+    answers: "Queue[str]" = field(default_factory=Queue)
+    threads: list[Thread] = field(default_factory=list)
 
     def listen(self) -> None:
-        assert self.process.stderr
-        for line in self.process.stderr:
-            if line.startswith("{"):
-                self.told.lines.append(line)
+        def events() -> None:
+            for line in self.process.stderr or ():
+                (self.told.lines if line.startswith("{") else self.noise).append(line)
 
-    def answer(self, timeout: float = 30.0) -> dict[str, Any]:
-        """Its answer; what went wrong is raised."""
-        out, _ = self.process.communicate(timeout=timeout)
-        assert self.process.returncode == 0
-        told = json.loads(out)
+        def answers() -> None:
+            for line in self.process.stdout or ():
+                self.answers.put(line)
+            self.answers.put("")
+
+        self.threads = [Thread(target=run, daemon=True) for run in (events, answers)]
+        for thread in self.threads:
+            thread.start()
+
+    def ask(self, job: Job) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps(to_json(job)) + "\n")
+        self.process.stdin.flush()
+
+    def answer(self, timeout: float = 30.0) -> Told:
+        """Once it is done; what went wrong is raised."""
+        line = self.answers.get(timeout=timeout)
+        assert line, f"it ended instead of answering: {self.noise}"
+        told = json.loads(line)
         if not told["ok"]:
             raise FetchFailed(**told["error"])
         self.told.result = told["result"]
-        return self.told.result
+        return self.told
+
+    def fails(self, timeout: float = 30.0) -> FetchFailed:
+        with pytest.raises(FetchFailed) as caught:
+            self.answer(timeout)
+        return caught.value
 
     def kill(self, signum: int) -> None:
         """To its process group; it is to be gone at once."""
         os.killpg(self.process.pid, signum)
         assert self.process.wait(timeout=2) == -signum
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for thread in self.threads:
+            thread.join()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            with suppress(BrokenPipeError):
+                stream.close()  # type: ignore[union-attr]
 
 
 @dataclass
@@ -137,7 +169,7 @@ class Kit:
         return {"PATH": os.environ["PATH"], "HF_ENDPOINT": self.hub.endpoint, **quiet, **place}
 
     def start(self, job: Job, env: Mapping[str, str] | None = None, within: Sequence[str] = ()) -> Child:
-        """``within`` is a command that runs it."""
+        """It goes on to the next job until the test ends. ``within`` is a command that runs it."""
         process = subprocess.Popen(
             [*within, *COMMAND],
             env=self.env | dict(env or {}),
@@ -147,30 +179,24 @@ class Kit:
             text=True,
             start_new_session=True,
         )
-        assert process.stdin
-        process.stdin.write(json.dumps(to_json(job)) + "\n")
-        process.stdin.close()
-        process.stdin = None
         child = Child(process)
-        Thread(target=child.listen, daemon=True).start()
+        child.listen()
         self.children.append(child)
+        child.ask(job)
         return child
 
     def run(self, *wants: Want, env: Mapping[str, str] | None = None, **more: Any) -> Told:
-        child = self.start(self.job(*wants, **more), env)
-        child.answer()
-        return child.told
+        return self.start(self.job(*wants, **more), env).answer()
 
     def close(self) -> None:
         for child in self.children:
-            if child.process.poll() is None:
-                child.process.kill()
-                child.process.wait()
-            for stream in (child.process.stdout, child.process.stderr):
-                if stream:
-                    stream.close()
+            child.close()
 
     # --------------------------------------------------------------------------------------------------- what came
+
+    def sent(self, path: str = MODEL) -> int:
+        """Bytes of the file, without those that refuse it."""
+        return sum(one.sent for one in self.hub.requests if path in one.path and one.status in (200, 206))
 
     def requests(self) -> list[str]:
         return [f"{one.method} {one.path}" for one in self.hub.requests]

@@ -11,6 +11,8 @@ VERBS = (
     ("plan", "profiles", "--output", "json"),
     ("validate",),
     ("status",),
+    ("models",),
+    ("models", "--output", "json"),
     ("apply", "profiles", "--dry-run"),
     ("--version",),
     ("schema", "profile"),

@@ -150,6 +150,14 @@ def test_offline_must_mean_that_nobody_is_asked(served: Project, hub: Hub) -> No
     assert len(hub.requests) == asked
 
 
+def test_a_refresh_that_cannot_ask_must_not_pass_for_one(served: Project, hub: Hub) -> None:
+    served.apply("a")
+    hub.stop()
+    for verb in (("plan", "a"), ("apply", "a", "--yes")):
+        assert "check the network" in served.orch(*verb, "--refresh", code=1).stderr
+    assert "Nothing to change" in served.apply("a").stdout
+
+
 # ------------------------------------------------------------------------------------------------------ sticky commits
 
 

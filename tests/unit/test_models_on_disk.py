@@ -89,7 +89,10 @@ def test_texts_alone_are_complete_where_nobody_wants_more(cache: Cache) -> None:
 
 
 def test_a_repository_without_any_weights_can_be_complete(cache: Cache) -> None:
-    cache.commit({"tokenizer.json": b"{}"}, verified=True)
+    texts = {"tokenizer.json": b"{}", "vocab.json": b"[]"}
+    cache.commit({"tokenizer.json": b"{}"}, knows=texts, verified=True)
+    assert (only(cache).state, only(cache).percent) == ("partial", 50)
+    cache.commit({"vocab.json": b"[]"}, knows=texts, verified=True)
     assert only(cache).state == "complete"
 
 
@@ -386,5 +389,5 @@ def test_what_cannot_be_read_is_no_reason_to_fail(cache: Cache, tmp_path: Path) 
     broken = cache.commit(MODEL | {"model.safetensors.index.json": b"\xff{"}, repo="org/index", knows=())
     assert broken.commits() == [A]
     states = {one.repo: one.state for one in find(cache).models}
-    assert states == {"org/refs": "empty", "org/loop": "corrupt", "org/index": "unverified"}
+    assert states == {"org/loop": "corrupt", "org/index": "unverified"}
     assert models([Place(tmp_path / "none", tmp_path)], (), lambda *_: (), cache.memory).models == ()

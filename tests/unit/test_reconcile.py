@@ -408,6 +408,14 @@ def test_recovery_leaves_alone_what_still_serves() -> None:
     assert recover("qwen", [OLD], seen([running(OLD)], [remembered(OLD)])).empty
 
 
+def test_recovery_does_without_weights_that_cannot_be_looked_up() -> None:
+    unknown, partly = weights(commit=None, total=None, why="the Hub does not answer"), weights(here=5, missing=1)
+    for held, fetches in ((unknown, []), (partly, ["fetch/qwen"])):
+        plan = recover("llama", [wanted()], seen(records=[remembered(wanted())], weights={"qwen": (held,)}))
+        assert [step.id for step in plan.steps if isinstance(step.change, Fetch)] == fetches
+        assert _starts(plan) == ["qwen"]
+
+
 def test_recovery_with_nothing_to_bring_back_ends_what_is_left() -> None:
     core = Process(4001, 1, 4000, "VLLM::EngineCore")
     dead = replace(leftovers(OLD), children=(core,))

@@ -55,7 +55,7 @@ def _listed(job: Job, question: Question) -> dict[str, Any]:
 
     hub = Hub(job.endpoint, job.token)
     try:
-        commit = question.commit or hub.commit(question.repo, question.revision)
+        commit = hub.commit(question.repo, question.commit or question.revision)
         return {"commit": commit, "files": [to_json(one) for one in hub.files(question.repo, commit)]}
     except FetchFailed as error:
         return {"error": {"what": error.what, "why": error.why, "do": error.do}}

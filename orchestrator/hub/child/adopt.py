@@ -37,10 +37,12 @@ class Adopting(Fetching):
         had = [one for one in self._items() if one.state.whole]
         lacking = [one for one in self._items() if not one.state.whole]
         offered = [one for one in lacking if _is_file(folder / one.file.path)]
-        self._take_over(folder, [one for one in offered if _size(folder / one.file.path) == one.file.size])
+        try:
+            self._take_over(folder, [one for one in offered if _size(folder / one.file.path) == one.file.size])
+        finally:
+            self._tidy()
         whole = [one for one in self._items() if one.state.whole]
         if not whole:
-            self._tidy()
             why = f"none of its files is what the Hub has of {want.repo} at {want.commit[:12]}"
             do = "say which with --repo and --revision, or serve the folder as it is (model.path)"
             raise FetchFailed(self.what, why, do)
@@ -52,6 +54,7 @@ class Adopting(Fetching):
         return Adoption(
             want.repo,
             want.commit,
+            want.revision,
             self.job.cache,
             wanted=len(want.files),
             total=sum(file.size for file in want.files),
@@ -93,7 +96,7 @@ class Adopting(Fetching):
         self._right(item.repo, item.file, item.blob)
 
     def _tidy(self) -> None:
-        """Folders made for nothing."""
+        """Folders made for nothing; what holds anything stays."""
         blobs = self._items()[0].blob.parent
         with contextlib.suppress(OSError):
             blobs.rmdir()

@@ -19,15 +19,17 @@ from pathlib import Path
 from orchestrator.errors import FetchFailed, OrchError
 from orchestrator.hub.child import problems
 from orchestrator.hub.child.job import Tuning
+from orchestrator.hub.child.lanes import Lanes
 from orchestrator.hub.child.problems import Passing
 from orchestrator.hub.child.sources import Remote, Source
 from orchestrator.hub.parts import CHUNK, Part
 from orchestrator.model import RemoteFile
 
-HASH_BUFFER = 1 << 20
+HASH_BUFFER = CHUNK  # the larger, the less threads fight for the interpreter
 FILES = 16  # in progress at once
 UNREACHED = 4  # tries when nothing has come from anywhere yet: then it is no passing trouble
 LOUD = 2.0  # seconds without a byte after which a person hears why
+WIDEN_EVERY = 0.3  # seconds over which a rate is taken before more connections are opened
 REMIND = 10.0  # seconds between two such lines
 
 
@@ -91,7 +93,10 @@ class Transfer:
         self._files: list[_File] = []
         self._open = 0  # files that are not finished
         self._given_up: set[Source] = set()
-        self._reached = False  # a byte came, from anywhere
+        self._lanes = Lanes(tuning.connections)
+        self._counting = threading.Lock()
+        self._came = 0  # bytes, from anywhere
+        self._judged = (0.0, 0)  # when a rate was taken last, and what had come by then
         self._told = float("-inf")
         self._error: OrchError | None = None
         self._stop = threading.Event()
@@ -99,17 +104,26 @@ class Transfer:
     def fetch(self, wanted: Sequence[tuple[Remote, Path, Source]]) -> None:
         """Each (file, blob to make, source). Raises FetchFailed, at once and without waiting for connections that
         hang; what came is kept."""
-        self._queue, self._open = deque(wanted), len(wanted)
-        duties = [self._hash_files] * min(len(wanted), FILES) + [self._work] * self.tuning.connections
-        threads = [threading.Thread(target=self._guarded, args=(duty,), daemon=True) for duty in duties]
+        self._queue, self._open, self._judged = deque(wanted), len(wanted), (time.monotonic(), 0)
+        hashing = [self._hash_files] * min(len(wanted), FILES)
+        working = [partial(self._work, lane) for lane in range(self.tuning.connections)]
+        threads = [threading.Thread(target=self._guarded, args=(duty,), daemon=True) for duty in (*hashing, *working)]
         for thread in threads:
             self._guarded(thread.start)
         with self._changed:
-            self._changed.wait_for(lambda: self._error or not self._open)
+            while not self._changed.wait_for(lambda: self._error or not self._open, WIDEN_EVERY):
+                self._widen()
         if self._error:
             threading.Thread(target=self._clear_up, args=(threads,), daemon=True).start()
             raise self._error
         self._clear_up(threads)
+
+    def _widen(self) -> None:
+        """The lock is held."""
+        now, came = time.monotonic(), self._came
+        (then, before), self._judged = self._judged, (now, came)
+        if self._lanes.widen((came - before) / (now - then)):
+            self._changed.notify_all()
 
     def _clear_up(self, threads: Sequence[threading.Thread]) -> None:
         """A part may be closed only when nobody can be writing to it."""
@@ -144,8 +158,8 @@ class Transfer:
 
     # ------------------------------------------------------------------------------------------------- connections
 
-    def _work(self) -> None:
-        while run := self._take():
+    def _work(self, lane: int) -> None:
+        while run := self._take(lane):
             failures = 0
             while run.position < run.stop:
                 had, source = run.position, self._source(run.file)
@@ -159,13 +173,17 @@ class Transfer:
                     else:
                         self._wait(run, error, failures)
 
-    def _take(self) -> _Run | None:
-        """The next run; waits while what is left is asked for the first time or hashed; None at the end."""
+    def _take(self, lane: int) -> _Run | None:
+        """The next run; waits while this lane is closed, and while what is left is asked for the first time or hashed;
+        None at the end."""
         with self._changed:
             while self._open and not self._stop.is_set():
+                if lane >= self._lanes.open:
+                    self._changed.wait()
+                    continue
                 left = sum(len(file.wanted) for file in self._files)
                 # Shorter runs towards the end, so that no connection idles while another has much to do.
-                longest = max(1, min(self.tuning.run, left // (2 * self.tuning.connections)))
+                longest = max(1, min(self.tuning.run, left // (2 * self._lanes.open)))
                 for file in self._files:
                     if run := file.take(longest):
                         return run
@@ -175,7 +193,9 @@ class Transfer:
     def _receive(self, run: _Run, data: memoryview) -> None:
         if self._stop.is_set():
             raise _Stopped
-        self._reached, run.heard = True, time.monotonic()
+        run.heard = time.monotonic()
+        with self._counting:
+            self._came += len(data)
         self._answered(run.file)
         part, data = run.file.part, data[: run.stop - run.position]
         while data:
@@ -204,7 +224,7 @@ class Transfer:
         return self.fallback if self.fallback and file.source in self._given_up else file.source
 
     def _tries(self, error: Passing) -> int:
-        patience = self.tuning.attempts if self._reached or error.answered else UNREACHED
+        patience = self.tuning.attempts if self._came or error.answered else UNREACHED
         return min(self.tuning.attempts, error.tries, patience)
 
     def _wait(self, run: _Run, error: Passing, failures: int) -> None:

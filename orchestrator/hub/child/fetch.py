@@ -5,6 +5,7 @@ import contextlib
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,11 +24,13 @@ from orchestrator.hub.child.report import Report
 from orchestrator.hub.child.sources import HttpSource, Remote, Source, XetSource
 from orchestrator.hub.layout import HASH, OWN_REFS, Repo
 from orchestrator.hub.look import FileState
-from orchestrator.hub.memory import Memory, boot_id, process_start, stamp
+from orchestrator.hub.memory import Memory, Stamp, boot_id, process_start, stamp
 from orchestrator.model import Pull, RemoteFile
 
 MARGIN = 1 << 30
 """Bytes left free on the disk beyond what comes, at most; a twentieth of it if that is less."""
+
+NOTED = 1.0  # seconds between two notes of what was verified
 
 
 def fetch(job: Job, write: Callable[[str], object] | None = None) -> dict[str, object]:
@@ -40,12 +43,12 @@ def fetch(job: Job, write: Callable[[str], object] | None = None) -> dict[str, o
 @contextlib.contextmanager
 def at_work(job: Job, what: str, write: Callable[[str], object] | None) -> Iterator[Report]:
     """With the repositories locked and a report begun; what the disk refuses is told as cannot ``what``."""
-    repos = [Repo(Path(job.cache), want.repo) for want in job.wants]
+    repos = {Repo(Path(job.cache), want.repo): want.commit for want in job.wants}
     first = job.wants[0]
     own = Pull(first.repo, first.commit, job.cache, os.getpid(), process_start(os.getpid()), boot_id())
     report = Report(own, Memory(Path(job.memory)), repos, write)
     try:
-        with locked(repos, report.say), contextlib.closing(report):
+        with locked(list(repos), report.say), contextlib.closing(report):
             yield report
     except OSError as error:
         raise problems.unwritable(what, error, job.cache) from error
@@ -81,7 +84,9 @@ class Fetching:
         self.tuning = job.tuning
         self.http = HttpSource(job.endpoint, job.token, self.tuning.connections, self.tuning.stall)
         self.hashed = self.fetched = 0
-        self._lock = threading.Lock()  # for the counts and the memory
+        self._lock = threading.Lock()  # for the counts and what follows
+        self._noted: dict[Repo, dict[str, Stamp | None]] = {}  # verified and not yet written down
+        self._written = time.monotonic()
         self.rehashed = not job.rehash  # until then no earlier check is believed
 
     def run(self) -> dict[str, object]:
@@ -130,26 +135,43 @@ class Fetching:
         if not items:
             return
         self.report.begin("verifying", sum(one.file.size for one in items), 0, len(items))
-        with ThreadPoolExecutor(max(2, min(4, os.cpu_count() or 1))) as pool:
-            right = list(pool.map(self._hash, items))
+        try:
+            with ThreadPoolExecutor(max(2, min(4, os.cpu_count() or 1))) as pool:
+                right = list(pool.map(self._hash, items))
+        finally:
+            self._write_down(every=0)
         for one, good in zip(items, right, strict=True):
             if not good:
                 self._set_aside(one)
 
     def _hash(self, item: Item) -> bool:
-        """Remembered at once, for the rest may take an hour, and in the state that it had before it was read."""
+        """What is remembered is the state before it was read."""
         before = stamp(item.content)
         good = hash_file(item.content, item.file, self.report.came)
         with self._lock:
             self.hashed += item.file.size
-            if good:
-                self.memory.keep_verified(item.repo, {item.file.blob: before})
+        if good:
+            self._note(item.repo, item.file, before)
         self.report.file_done()
         return good
 
-    def _right(self, repo: Repo, file: RemoteFile, content: Path) -> None:
+    def _note(self, repo: Repo, file: RemoteFile, found: Stamp | None) -> None:
+        """Written down every second: the rest may take an hour and be interrupted, and to write all down for each of
+        a thousand files takes longer than to fetch them."""
         with self._lock:
-            self.memory.keep_verified(repo, {file.blob: stamp(content)})
+            self._noted.setdefault(repo, {})[file.blob] = found
+        self._write_down(every=NOTED)
+
+    def _write_down(self, every: float) -> None:
+        with self._lock:
+            if time.monotonic() >= self._written + every:
+                for repo, found in self._noted.items():
+                    self.memory.keep_verified(repo, found)
+                self._noted.clear()
+                self._written = time.monotonic()
+
+    def _right(self, repo: Repo, file: RemoteFile, content: Path) -> None:
+        self.memory.keep_verified(repo, {file.blob: stamp(content)})
 
     def _set_aside(self, item: Item) -> None:
         """Never deleted: somebody may want to look at it. Links to it go, for they would still be believed; what is not
@@ -186,7 +208,7 @@ class Fetching:
             make_shared(blobs)
 
         def on_file(file: RemoteFile, blob: Path) -> None:
-            self._right(owners[blob].repo, file, blob)
+            self._note(owners[blob].repo, file, stamp(blob))
             self.report.file_done()
 
         def on_bytes(count: int) -> None:
@@ -194,6 +216,14 @@ class Fetching:
                 self.fetched += max(0, count)
             self.report.came(count)
 
+        try:
+            self._fetch(wanted, on_bytes, on_file)
+        finally:
+            self._write_down(every=0)
+
+    def _fetch(
+        self, wanted: Sequence[Item], on_bytes: Callable[[int], None], on_file: Callable[[RemoteFile, Path], None]
+    ) -> None:
         # Small files first: what they say (the config) may be wanted while the weights are still to come.
         ordered = sorted(wanted, key=lambda one: (len(one.file.blob) == 64, one.want.repo, one.file.path))
         if self.job.transfer == "hf_transfer":

@@ -1,6 +1,7 @@
 """The hf_transfer package, for those who ask for it: whole files, fast, without resume and without a check, so that the
 check is ours. It is given the last address of all redirects, for it would send a token along to wherever they lead."""
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from orchestrator.errors import FetchFailed
 from orchestrator.hub.child.download import hash_file
 from orchestrator.hub.child.job import Tuning
 from orchestrator.hub.child.sources import HttpSource, Remote
+from orchestrator.hub.parts import map_file, part_file
 from orchestrator.model import RemoteFile
 
 if TYPE_CHECKING:
@@ -37,6 +39,14 @@ def fetch_large(
         part = item.blob.with_name(f"{item.blob.name}.hf_transfer")
         part.unlink(missing_ok=True)  # a killed one's: its bytes cannot be told from holes
         on_bytes(-item.state.here)
+        counted = 0
+
+        def came(count: int) -> None:
+            nonlocal counted
+            counted += count
+            on_bytes(count)
+            time.sleep(0.001)  # it holds the interpreter but for this call: let the one who reports run
+
         url, headers = http.locate(Remote(item.want.repo, item.want.commit, item.file))
         try:
             hf_transfer.download(
@@ -44,10 +54,10 @@ def fetch_large(
                 str(part),
                 max_files=tuning.connections,
                 chunk_size=PIECE,
-                parallel_failures=3,
+                parallel_failures=tuning.connections,
                 max_retries=5,
                 headers=headers,
-                callback=on_bytes,
+                callback=came,
             )
         except Exception as error:  # what it raises is a bare Exception
             part.unlink(missing_ok=True)
@@ -57,5 +67,8 @@ def fetch_large(
             part.unlink()
             raise FetchFailed(what, "hf_transfer brought other bytes than the Hub says", "use cache.transfer: auto")
         part.replace(item.blob)
+        for unfinished in (map_file(item.blob), part_file(item.blob)):  # begun by another transfer
+            unfinished.unlink(missing_ok=True)
+        on_bytes(item.file.size - counted)  # it counts a byte too few in each piece
         on_file(item.file, item.blob)
     return [one for one in items if one.file.size <= PIECE]

@@ -27,11 +27,11 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """``connections`` at once; ``run``: at most so many chunks a request; ``attempts`` without a byte before giving
-    up, ``backoff`` seconds before the second of them, doubled each time up to ``longest``; ``stall`` seconds without
-    a byte."""
+    """``connections`` at once, at most; ``run``: at most so many chunks a request; ``attempts`` without a byte before
+    giving up, ``backoff`` seconds before the second of them, doubled each time up to ``longest``; ``stall`` seconds
+    without a byte."""
 
-    connections: int = 8
+    connections: int = 16
     run: int = 8
     attempts: int = 12
     backoff: float = 0.5

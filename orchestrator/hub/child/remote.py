@@ -15,15 +15,13 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
-PAUSES = (0.5, 1.0, 2.0, 4.0)
-"""Seconds between the tries of one question."""
+PAUSES = (0.5, 1.0, 2.0)
+"""Seconds between the tries of one question: a person waits for the answer."""
 
 T = TypeVar("T")
 
 
 class Hub:
-    """``offline``: nothing may be asked."""
-
     def __init__(self, endpoint: str, token: str | None, pauses: tuple[float, ...] = PAUSES) -> None:
         self.endpoint, self.token, self._pauses = endpoint.rstrip("/"), token, pauses
 
@@ -34,18 +32,21 @@ class Hub:
         return HfApi(endpoint=self.endpoint, token=self.token or False)
 
     def commit(self, repo: str, revision: str) -> str:
+        """Of a commit, itself, if there is one."""
         found = self._ask(repo, revision, lambda: self.api.repo_info(repo, revision=revision, timeout=10))
         return str(found.sha)
 
     def files(self, repo: str, commit: str) -> tuple[RemoteFile, ...]:
-        """All of them, sorted by path."""
-        found = self._ask(repo, commit, lambda: list(self.api.list_repo_tree(repo, revision=commit, recursive=True)))
+        """All of them, sorted by path. Asked when the Hub is known to answer: its client tries this question again by
+        itself, for half a minute."""
+        tree = lambda: list(self.api.list_repo_tree(repo, revision=commit, recursive=True))  # noqa: E731
+        found = self._ask(repo, commit, tree, again=False)
         return tuple(sorted((_file(one) for one in found if hasattr(one, "blob_id")), key=lambda one: one.path))
 
-    def _ask(self, repo: str, revision: str, question: Callable[[], T]) -> T:
+    def _ask(self, repo: str, revision: str, question: Callable[[], T], *, again: bool = True) -> T:
         from huggingface_hub import errors
 
-        for pause in (*self._pauses, None):
+        for pause in (*(self._pauses if again else ()), None):
             try:
                 return question()
             except errors.GatedRepoError:  # a subclass of the next: first

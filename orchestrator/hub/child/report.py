@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -26,8 +26,9 @@ class Report:
     bytes."""
 
     def __init__(
-        self, pull: Pull, memory: Memory, repos: list[Repo], write: Callable[[str], object] | None = None
+        self, pull: Pull, memory: Memory, repos: Mapping[Repo, str], write: Callable[[str], object] | None = None
     ) -> None:
+        """``repos``: what is worked on, and the commit of each."""
         self.pull, self.memory, self.repos = pull, memory, repos
         self._write = write or _stderr
         self._counting = threading.Lock()
@@ -97,9 +98,10 @@ class Report:
 
     def _file(self, pull: Pull) -> None:
         """For `orch status` in another terminal. Never worth failing for."""
-        for repo in self.repos:
+        for repo, commit in self.repos.items():
+            own = to_json(replace(pull, repo=repo.name, commit=commit))
             with suppress(OSError):
-                write_json(self.memory.pull_file(repo), {"pull": to_json(replace(pull, repo=repo.name))}, durable=False)
+                write_json(self.memory.pull_file(repo), {"pull": own}, durable=False)
 
 
 def _stderr(line: str) -> None:
