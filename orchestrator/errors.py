@@ -10,6 +10,7 @@ OrchError                   1
     CommandFailed           1   a command that orch runs failed; it stands in `shell`, with what the command printed
     RuntimeFailure          1   the engine's runtime is missing, broken or cannot be built
     FetchFailed             1   weights could not be had from the Hub, or not be kept on this disk
+        HubUnreachable      1   there is no way to the Hub, or it may not be asked
     StartFailed             1   the engine ended, or was not ready in time
     StalePlan               1   the world changed between the confirmation and the execution
     Problems                1   several of the above at once
@@ -57,6 +58,10 @@ class RuntimeFailure(OrchError):
 
 class FetchFailed(OrchError):
     pass
+
+
+class HubUnreachable(FetchFailed):
+    """Nobody was asked, or nobody answered: it says nothing of what was to be had."""
 
 
 class StartFailed(OrchError):

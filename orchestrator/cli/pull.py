@@ -18,7 +18,7 @@ def pull(
         list[str] | None,
         typer.Argument(
             metavar="PATH|REPO",
-            help="Profiles, or repositories on the Hub (OWNER/NAME).",
+            help="Profiles, or repositories on the Hub: OWNER/NAME, OWNER/NAME@REVISION.",
             autocompletion=options.complete_name,
             show_default=False,
         ),
@@ -48,7 +48,7 @@ def pull(
     from orchestrator.errors import Interrupted
     from orchestrator.render import document, weights_json
 
-    here = context(root, state_dir, [path for path in paths or () if not _is_repo(path)])
+    here = context(root, state_dir, [path for path in paths or () if not _is_repo(path.partition("@")[0])])
     console = Console()
     world = here.world(console)
     wanted = _wanted(here, paths or [], revision, environment, given or ())
@@ -60,6 +60,7 @@ def pull(
             found = world.weights.fetch(resolved, console, include or (), exclude or (), rehash=verify)
             done += found
             if output is options.Output.TEXT:
+                console.close()
                 _print(found)
     except KeyboardInterrupt:
         raise Interrupted("finish", "interrupted", "what came is kept; the same command goes on from here") from None
@@ -68,7 +69,8 @@ def pull(
     if output is options.Output.JSON:
         typer.echo(document({"version": 1, "weights": [weights_json(one) for one in done]}))
     elif not done:
-        typer.echo("Nothing to fetch: no repository on the Hub is named.")
+        nothing = "nothing is deployed here; name a profile, or OWNER/NAME"
+        typer.echo(f"Nothing to fetch: {'no repository on the Hub is named' if wanted else nothing}.")
     return 0
 
 
@@ -90,8 +92,9 @@ def _wanted(
     found: list[Deployment] = []
     files = []
     for path in paths:
-        if _is_repo(path) and (revision or environment or not _served(path, here)):
-            found.append(bare(here, path, revision, environment, os.environ))
+        repo, at, after = path.partition("@")
+        if _is_repo(repo) and (at or revision or environment or not _served(repo, here)):
+            found.append(bare(here, repo, after or revision, environment, os.environ))
         else:
             files.append(path)
     if (revision or environment) and files:

@@ -6,26 +6,20 @@ from pathlib import Path
 
 from orchestrator.hub import flat
 from orchestrator.hub.layout import Repo
-from orchestrator.hub.memory import Memory
 from orchestrator.model import Deployment
 from orchestrator.pins import pinned
 
 
-def settled(
-    wanted: Deployment, folder: Path, repo: Repo, memory: Memory, resolve: Callable[[Deployment], Deployment]
-) -> Deployment:
+def settled(wanted: Deployment, folder: Path, repo: Repo, resolve: Callable[[Deployment], Deployment]) -> Deployment:
     """At the revision that is asked for; else at the commit that the folder's own notes tell. That one is adopted as
     main where main leads to it, for main is what profiles name."""
     commit = flat.commit_of(folder)
     if wanted.spec.model.revision or not commit:
         return resolve(wanted)
-    if memory.listing(repo, commit) is None and (files := flat.list_of(folder, commit)):
-        memory.keep_listing(repo, commit, files)
     if (repo.pinned("main") or repo.ref("main")) == commit:  # the Hub's client notes it when it makes the folder
         return pinned(wanted, {"model": commit})
     main = resolve(wanted)
-    found = main.spec.commits.get("model")
-    if found == commit or (found is None and memory.listing(repo, commit) is None):
-        return main  # without a commit it says why the Hub gave no answer
+    if main.spec.commits.get("model") == commit:
+        return main
     model = replace(wanted.spec.model, revision=commit)
     return pinned(replace(wanted, spec=replace(wanted.spec, model=model)), {"model": commit})

@@ -8,7 +8,7 @@ import os
 import struct
 from pathlib import Path
 
-CHUNK = 4 << 20
+CHUNK = 1 << 20
 """Bytes a mark stands for: as much as one connection can lose when the process is killed."""
 
 _HEADER = struct.Struct("<8sQQ")
@@ -70,7 +70,7 @@ class Part:
         return [index for index, mark in enumerate(self._marks) if not mark]
 
     def has(self, index: int) -> bool:
-        return bool(self._marks[index])
+        return index < len(self._marks) and bool(self._marks[index])
 
     def span(self, index: int) -> tuple[int, int]:
         """First byte of a chunk and the one after its last."""

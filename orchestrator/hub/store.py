@@ -9,12 +9,13 @@ from typing import Any
 from orchestrator.cached import Adoption, Found, Removal, User, uses_of
 from orchestrator.codec import from_json
 from orchestrator.engines.repos import code_repos, is_commit, repos, trusts_code
-from orchestrator.errors import FetchFailed, HostError, raise_all
+from orchestrator.errors import FetchFailed, HostError, HubUnreachable, raise_all
 from orchestrator.files import read_json
 from orchestrator.hub import look
 from orchestrator.hub.access import Access, access, login_token
 from orchestrator.hub.adoption import settled
-from orchestrator.hub.child.job import Job, Question, Tuning, Want
+from orchestrator.hub.child.job import Job, Question, Tuning, Want, failure
+from orchestrator.hub.flat import list_of
 from orchestrator.hub.going import going
 from orchestrator.hub.layout import Repo, home_folder
 from orchestrator.hub.memory import Memory
@@ -185,12 +186,10 @@ class HubReader:
         """The Hub's answers for (repository, revision), all in one go."""
         keys = [(reach.endpoint, repo, revision) for repo, revision in names]
         new = [name for key, name in zip(keys, names, strict=True) if key not in self._asked]
-        if new and reach.offline:
-            do = "unset HF_HUB_OFFLINE to ask it" + ("" if fresh else ", or copy a complete cache here")
-            return [
-                _Answer(error=FetchFailed(f"find {repo} in the cache", "HF_HUB_OFFLINE is set", do))
-                for repo, _ in names
-            ]
+        if new and (why := _not_to_be_asked(reach)):
+            do = "" if fresh or not reach.offline else ", or copy a complete cache here"
+            cure = "unset it" if reach.offline else "write it as https://HOST"
+            return [_Answer(error=HubUnreachable(f"ask the Hub about {repo}", why, cure + do)) for repo, _ in names]
         if new:
             questions = tuple(Question(repo, rev, rev if is_commit(rev) else None) for repo, rev in new)
             try:
@@ -261,7 +260,12 @@ class HubStore(HubReader):
         """Of the repository that ``wanted`` names."""
         reach, use = self._access(wanted), repos(wanted.spec)[0]
         repo = Repo(reach.cache, use.repo)
-        known = settled(wanted, folder, repo, self.memory, lambda one: self.resolve(one, None))
+        known = settled(wanted, folder, repo, lambda one: self.resolve(one, None))
+        if (commit := known.spec.commits.get("model")) and self.memory.listing(repo, commit) is None:
+            answer = self._ask(known, reach, [(use.repo, commit)])[0]
+            if isinstance(answer.error, HubUnreachable) and (files := list_of(folder, commit)):
+                events.say(f"the Hub cannot be asked ({answer.error.why}): the folder's own list of hashes is believed")
+                self.memory.keep_listing(repo, commit, files)
         found = self.state(known)
         _refuse(found)
         wants = (self._want(reach, found[0], (), ()),)
@@ -308,8 +312,16 @@ class HubStore(HubReader):
 
 def _answer(one: Mapping[str, Any]) -> _Answer:
     if "error" in one:
-        return _Answer(error=FetchFailed(**one["error"]))
+        return _Answer(error=failure(one["error"]))
     return _Answer(one["commit"], tuple(from_json(RemoteFile, file) for file in one["files"]))
+
+
+def _not_to_be_asked(reach: Access) -> str:
+    """Why, or nothing."""
+    if reach.offline:
+        return "it is not known here, and HF_HUB_OFFLINE is set"
+    good = reach.endpoint.startswith(("http://", "https://"))
+    return "" if good else f"HF_ENDPOINT is {reach.endpoint}, which is no URL"
 
 
 def _itself(repo: Repo, one: Weights) -> Choice:

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.codec import from_json, to_json
 from orchestrator.errors import FetchFailed
-from orchestrator.hub.child.job import Job
+from orchestrator.hub.child.job import Job, failure
 from orchestrator.model import Pull
 from orchestrator.ports import FetchEvents
 from orchestrator.shell import Conversation
@@ -41,7 +41,7 @@ class Child:
             raise FetchFailed("talk to the Hub", why, "try again; if it stays so, please report it")
         told = json.loads(answer)
         if not told["ok"]:
-            raise FetchFailed(**told["error"])
+            raise failure(told["error"])
         return told["result"]
 
     def close(self) -> None:

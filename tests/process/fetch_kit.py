@@ -198,6 +198,10 @@ class Kit:
         """Bytes of the file, without those that refuse it."""
         return sum(one.sent for one in self.hub.requests if path in one.path and one.status in (200, 206))
 
+    def urls(self) -> list[str]:
+        told = {origin.name: origin.url for origin in self.hub.origins}
+        return [f"{told[one.origin]}{one.path}" for one in self.hub.requests]
+
     def requests(self) -> list[str]:
         return [f"{one.method} {one.path}" for one in self.hub.requests]
 

@@ -190,3 +190,12 @@ def test_a_folder_that_cannot_be_adopted_must_be_told(
     orch(home, "pull", REPO)
     (home.home / "plain").mkdir()
     assert message in orch(home, "models", "adopt", str(home.home / args[0]), *args[1:], code=1)
+
+
+def test_files_of_another_repository_must_not_be_adopted_by_the_folders_own_word(
+    home: Sandbox, hub: Hub, flat: Path
+) -> None:
+    hub.add("org/other", NEXT)
+    told = orch(home, "models", "adopt", str(flat), "--repo", "org/other", code=1)
+    assert told.startswith("orch: cannot ")
+    assert not list((home.home / "hf/hub").glob("models--org--other/snapshots/*/*"))

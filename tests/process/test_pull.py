@@ -63,6 +63,7 @@ def test_a_revision_is_a_branch_a_tag_or_a_commit(home: Sandbox, hub: Hub) -> No
     hub.add(REPO, {"config.json": b"2", "model.safetensors": b"2" * 1000})
     for revision in ("v1", first):
         assert f"{REPO}@{first[:8]}" in pull(home, REPO, "--revision", revision)
+    assert f"{REPO}@{first[:8]}" in pull(home, f"{REPO}@v1")
     assert "there is main, v1" in pull(home, REPO, "--revision", "other", code=1)
 
 
@@ -143,6 +144,7 @@ def test_an_interrupted_pull_must_end_at_once_and_go_on_where_it_was(home: Sandb
 def test_nothing_to_pull_is_said(home: Sandbox) -> None:
     home.profile("a", 18000)
     assert "no repository on the Hub is named" in pull(home, "a")
+    assert "nothing is deployed here; name a profile" in pull(home)
     assert "a is a profile, which says both" in pull(home, "a", "--revision", "main", code=64)
 
 
@@ -156,3 +158,21 @@ def test_progress_must_show_where_there_is_no_terminal(home: Sandbox, hub: Hub) 
     hub.release()
     assert ended(running) == 0
     assert "\x1b" not in running.output
+
+
+def test_what_is_no_url_must_be_said_at_once(home: Sandbox) -> None:
+    home.env["HF_ENDPOINT"] = "mirror.example"
+    assert "HF_ENDPOINT is mirror.example, which is no URL; write it as https://HOST" in pull(home, REPO, code=1)
+
+
+def test_a_second_try_must_not_seem_to_go_backwards(home: Sandbox, hub: Hub) -> None:
+    files = {"config.json": b"{}", "a.safetensors": b"a" * (5 << 20), "b.safetensors": b"b" * (5 << 20)}
+    hub.add(REPO, files)
+    pull(home, REPO, "--include", "a.safetensors", "--include", "config.json")
+    gate = hub.gate("b.safetensors", after=1000, times=None)
+    running = home.start("pull", REPO)
+    assert gate.reached.wait(20)
+    wait_until(lambda: " 50%  5.2 MB of 10.5 MB" in home.orch("status").stdout)
+    hub.faults.clear()
+    hub.release()
+    assert ended(running) == 0

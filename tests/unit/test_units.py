@@ -88,7 +88,9 @@ def test_whole_seconds_survive_a_round_trip(seconds: int) -> None:
 
 @given(st.floats(0, 10**9))
 def test_a_formatted_duration_is_close(seconds: float) -> None:
-    assert parse_duration(format_duration(seconds)) == pytest.approx(seconds, rel=0.01, abs=0.001)
+    assert parse_duration(format_duration(seconds)) == pytest.approx(
+        seconds, rel=0.01, abs=0.051 if seconds >= 0.9995 else 0.001
+    )
 
 
 @given(st.integers(0, 10**18 - 1))

@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.codec import from_json, to_json
 from orchestrator.errors import FetchFailed, OrchError
-from orchestrator.hub.child.job import Job, Question
+from orchestrator.hub.child.job import Job, Question, told
 
 _SET_PDEATHSIG = 1  # prctl(2)
 
@@ -30,7 +30,7 @@ def _answer(job: Job) -> dict[str, Any]:
     try:
         return {"ok": True, "result": _do(job)}
     except OrchError as error:
-        return {"ok": False, "error": {"what": error.what, "why": error.why, "do": error.do}}
+        return {"ok": False, "error": told(error)}
 
 
 def _do(job: Job) -> Any:
@@ -58,7 +58,7 @@ def _listed(job: Job, question: Question) -> dict[str, Any]:
         commit = hub.commit(question.repo, question.commit or question.revision)
         return {"commit": commit, "files": [to_json(one) for one in hub.files(question.repo, commit)]}
     except FetchFailed as error:
-        return {"error": {"what": error.what, "why": error.why, "do": error.do}}
+        return {"error": told(error)}
 
 
 def _die_with(parent: int) -> None:

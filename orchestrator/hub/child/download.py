@@ -25,7 +25,7 @@ from orchestrator.hub.child.sources import Remote, Source
 from orchestrator.hub.parts import CHUNK, Part
 from orchestrator.model import RemoteFile
 
-HASH_BUFFER = CHUNK  # the larger, the less threads fight for the interpreter
+HASH_BUFFER = 4 << 20  # the larger, the less threads fight for the interpreter
 FILES = 16  # in progress at once
 UNREACHED = 4  # tries when nothing has come from anywhere yet: then it is no passing trouble
 LOUD = 2.0  # seconds without a byte after which a person hears why
@@ -302,13 +302,16 @@ class Transfer:
         return hashed.hexdigest() == wanted.blob
 
     def _filled(self, file: _File, position: int) -> int:
-        """Where the chunk at ``position`` ends, once it is there."""
+        """Where the unbroken chunks from ``position`` on end, once the first is there: a buffer full at most."""
         index = position // CHUNK
         with self._changed:
             self._changed.wait_for(lambda: file.part.has(index) or self._stop.is_set())
         if self._stop.is_set():
             raise _Stopped
-        return file.part.span(index)[1]
+        last = index
+        while last + 1 < index + HASH_BUFFER // CHUNK and file.part.has(last + 1):
+            last += 1
+        return file.part.span(last)[1]
 
     def _again(self, file: _File) -> None:
         self.on_bytes(-file.remote.file.size)

@@ -99,7 +99,8 @@ class Fetching:
         if missing and self.job.offline:
             files = ", ".join(one.file.path for one in missing[:5])
             do = "unset HF_HUB_OFFLINE to fetch it, or copy the files into the cache"
-            raise FetchFailed(self.what, f"HF_HUB_OFFLINE is set and {len(missing)} files are missing ({files})", do)
+            lack = f"{len(missing)} files are missing" if missing[1:] else "a file is missing"
+            raise FetchFailed(self.what, f"HF_HUB_OFFLINE is set and {lack} ({files})", do)
         self._check_disk(missing)
         self._transfer(missing)
         self._hand_over([one for one in self._items() if not one.state.linked])
@@ -183,7 +184,7 @@ class Fetching:
             if link.is_symlink():
                 link.unlink()
         self.memory.keep_verified(item.repo, {item.file.blob: None})
-        done = f"it is set aside as {aside}" if inside else f"the link to {content} is gone"
+        done = f"it is set aside as {aside}, to be deleted by you" if inside else f"the link to {content} is gone"
         self.report.say(f"{item.file.path} of {item.want.repo} is corrupt; {done}")
 
     # -------------------------------------------------------------------------------------------------- transferring
@@ -201,8 +202,9 @@ class Fetching:
         wanted = one_a_blob(missing)
         if not wanted:
             return
-        total = sum(one.file.size for one in wanted)
-        self.report.begin("fetching", total, sum(one.state.here for one in wanted), len(wanted))
+        everything = one_a_blob(self._items())  # what is here counts, or a second try would seem to go backwards
+        total, here = sum(one.file.size for one in everything), sum(one.state.here for one in everything)
+        self.report.begin("fetching", total, here, len(everything), len(everything) - len(wanted))
         owners = {one.blob: one for one in wanted}
         for blobs in {one.blob.parent for one in wanted}:
             make_shared(blobs)

@@ -1,9 +1,11 @@
 """What the child is asked to do, as values that travel as JSON."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.model import RemoteFile
+from orchestrator.errors import FetchFailed, HubUnreachable, OrchError
+from orchestrator.model import Json, RemoteFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Tuning:
     without a byte."""
 
     connections: int = 16
-    run: int = 8
+    run: int = 32
     attempts: int = 12
     backoff: float = 0.5
     longest: float = 30.0
@@ -58,3 +60,14 @@ class Job:
     offline: bool = False
     source: str = ""
     tuning: Tuning = Tuning()
+
+
+def told(error: OrchError) -> dict[str, Json]:
+    """An error as it travels back."""
+    unreachable = {"unreachable": True} if isinstance(error, HubUnreachable) else {}
+    return {"what": error.what, "why": error.why, "do": error.do, **unreachable}
+
+
+def failure(told: Mapping[str, Json]) -> FetchFailed:
+    kind = HubUnreachable if told.get("unreachable") else FetchFailed
+    return kind(told["what"], told["why"], told["do"])

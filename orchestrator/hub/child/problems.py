@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from orchestrator.errors import FetchFailed
+from orchestrator.errors import FetchFailed, HubUnreachable
 from orchestrator.units import format_size
 
 NETWORK = "check the network and the proxy variables, or name a mirror in HF_ENDPOINT"
@@ -40,12 +40,12 @@ def untrusted(error: BaseException) -> ssl.SSLCertVerificationError | None:
     return next((one for one in chain(error) if isinstance(one, ssl.SSLCertVerificationError)), None)
 
 
-def network(what: str, error: BaseException, url: str) -> FetchFailed:
+def network(what: str, error: BaseException, url: str) -> HubUnreachable:
     """A request to ``url`` that got no answer."""
     if found := untrusted(error):
         why = f"the certificate of {_host(url)} is not trusted ({found.verify_message})"
-        return FetchFailed(what, why, "name your proxy's or mirror's certificate authority in SSL_CERT_FILE")
-    return FetchFailed(what, no_way(error, url), NETWORK)
+        return HubUnreachable(what, why, "name your proxy's or mirror's certificate authority in SSL_CERT_FILE")
+    return HubUnreachable(what, no_way(error, url), NETWORK)
 
 
 def no_way(error: BaseException, url: str) -> str:
@@ -74,7 +74,8 @@ def gated(repo: str, endpoint: str, *, token: bool) -> FetchFailed:
         why = "its owners have not granted access to the account of this token"
         return FetchFailed(f"fetch {repo}", why, f"ask for access at {page}")
     why = "it is gated, and no token was sent"
-    do = f"ask for access at {page}, then name your token in the environment: secrets: {{HF_TOKEN: {{env: HF_TOKEN}}}}"
+    mine = "then `hf auth login`, or secrets: {HF_TOKEN: {env: HF_TOKEN}} in the environment"
+    do = f"ask for access at {page}, {mine}"
     return FetchFailed(f"fetch {repo}", why, do)
 
 

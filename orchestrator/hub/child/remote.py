@@ -3,7 +3,7 @@ no answer."""
 
 import difflib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.errors import FetchFailed
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
 PAUSES = (0.5, 1.0, 2.0)
 """Seconds between the tries of one question: a person waits for the answer."""
+PATIENCE = 20.0
+"""Seconds of a Retry-After that are waited out; a person who wants to wait longer asks again."""
+TIMEOUT = 10.0
 
 T = TypeVar("T")
 
@@ -33,20 +36,30 @@ class Hub:
 
     def commit(self, repo: str, revision: str) -> str:
         """Of a commit, itself, if there is one."""
-        found = self._ask(repo, revision, lambda: self.api.repo_info(repo, revision=revision, timeout=10))
+        found = self._ask(repo, revision, lambda: self.api.repo_info(repo, revision=revision, timeout=TIMEOUT))
         return str(found.sha)
 
     def files(self, repo: str, commit: str) -> tuple[RemoteFile, ...]:
-        """All of them, sorted by path. Asked when the Hub is known to answer: its client tries this question again by
-        itself, for half a minute."""
-        tree = lambda: list(self.api.list_repo_tree(repo, revision=commit, recursive=True))  # noqa: E731
-        found = self._ask(repo, commit, tree, again=False)
-        return tuple(sorted((_file(one) for one in found if hasattr(one, "blob_id")), key=lambda one: one.path))
+        """All of them, sorted by path."""
+        found = self._ask(repo, commit, lambda: self._tree(repo, commit))
+        return tuple(sorted((_file(one) for one in found if one["type"] == "file"), key=lambda one: one.path))
 
-    def _ask(self, repo: str, revision: str, question: Callable[[], T], *, again: bool = True) -> T:
+    def _tree(self, repo: str, commit: str) -> list[dict[str, Any]]:
+        """What list_repo_tree asks; but that tries again by itself, for half a minute, or for as long as it is told."""
+        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+        url, found = f"{self.endpoint}/api/models/{repo}/tree/{commit}?recursive=true", []
+        while url:
+            answer = get_session().get(url, headers=build_hf_headers(token=self.token or False), timeout=TIMEOUT)
+            hf_raise_for_status(answer)
+            found += answer.json()
+            url = answer.links.get("next", {}).get("url", "")
+        return found
+
+    def _ask(self, repo: str, revision: str, question: Callable[[], T]) -> T:
         from huggingface_hub import errors
 
-        for pause in (*(self._pauses if again else ()), None):
+        for pause in (*self._pauses, None):
             try:
                 return question()
             except errors.GatedRepoError:  # a subclass of the next: first
@@ -56,9 +69,10 @@ class Hub:
             except errors.RevisionNotFoundError:
                 raise self._no_revision(repo, revision) from None
             except errors.HfHubHTTPError as error:
-                if pause is None or error.response.status_code not in PASSING:
+                asked = retry_after(error.response.headers) or 0.0
+                if pause is None or asked > PATIENCE or error.response.status_code not in PASSING:
                     raise self._answered(repo, error) from None
-                time.sleep(_wait(error, pause))
+                time.sleep(max(asked, pause))
             except Exception as error:  # whatever the HTTP client of this version raises
                 if pause is None or not _may_pass(error):
                     raise problems.network(f"find {repo} on the Hub", error, self.endpoint) from error
@@ -106,18 +120,17 @@ class Hub:
         if status in (401, 403):
             return problems.refused(repo, status, token=bool(self.token))
         text = f"the Hub answers {status} {error.response.reason_phrase}".rstrip()
-        return FetchFailed(f"find {repo} on the Hub", text, "try again later")
+        asked = retry_after(error.response.headers)
+        return FetchFailed(
+            f"find {repo} on the Hub", text, f"try again in {asked:.0f} s" if asked else "try again later"
+        )
 
 
-def _file(one: Any) -> RemoteFile:
-    blob = one.lfs.sha256 if one.lfs else one.blob_id
-    size = one.lfs.size if one.lfs else one.size
-    return RemoteFile(one.path, size, blob, one.xet_hash or "")
-
-
-def _wait(error: Any, pause: float) -> float:
-    asked = retry_after(error.response.headers)
-    return pause if asked is None else asked
+def _file(one: Mapping[str, Any]) -> RemoteFile:
+    large = one.get("lfs") or {}
+    return RemoteFile(
+        one["path"], large.get("size", one["size"]), large.get("oid", one["oid"]), one.get("xetHash") or ""
+    )
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -43,14 +43,14 @@ class Report:
     def say(self, line: str) -> None:
         self._write(json.dumps({"say": line}) + "\n")
 
-    def begin(self, doing: str, total: int, done: int, files: int) -> None:
+    def begin(self, doing: str, total: int, done: int, files: int, files_done: int = 0) -> None:
         """A phase; what was counted in the one before is told first."""
         if not self._teller.ident:
             self._teller.start()
         else:
             self._tell()
         with self._counting:
-            self.pull = replace(self.pull, doing=doing, total=total, done=done, files=files, files_done=0)
+            self.pull = replace(self.pull, doing=doing, total=total, done=done, files=files, files_done=files_done)
             self._came = 0
             self._marks.clear()
         self._tell()

@@ -163,6 +163,8 @@ class HttpSource:
             if response.headers.get("X-Error-Code") == "GatedRepo":
                 raise problems.gated(remote.repo, self.endpoint, token=bool(self.token))
             raise problems.refused(remote.repo, status, token=bool(self.token))
+        if status == 407:
+            raise FetchFailed(f"fetch {remote.repo}", told, "name a user and password of the proxy in its variable")
         if status == 404:
             why = f"the Hub lists {remote.file.path} and does not have it"
             raise FetchFailed(f"fetch {remote.repo}", why, "try again with --refresh")
