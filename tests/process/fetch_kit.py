@@ -20,7 +20,7 @@ from fakes.sandbox import wait_until
 from orchestrator.codec import to_json
 from orchestrator.errors import FetchFailed
 from orchestrator.hub.child.fetch import fetch
-from orchestrator.hub.child.job import Job, Tuning, Want
+from orchestrator.hub.child.job import Job, Tuning, Want, failure
 from orchestrator.hub.layout import Repo
 from orchestrator.hub.memory import Memory
 from orchestrator.hub.talk import COMMAND
@@ -88,7 +88,7 @@ class Child:
         assert line, f"it ended instead of answering: {self.noise}"
         told = json.loads(line)
         if not told["ok"]:
-            raise FetchFailed(**told["error"])
+            raise failure(told["error"])
         self.told.result = told["result"]
         return self.told
 

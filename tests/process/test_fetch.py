@@ -17,7 +17,7 @@ from orchestrator.hub.child.job import Want
 from orchestrator.hub.parts import CHUNK, Part, fetched
 from orchestrator.model import RepoUse
 
-SIZE = 2 * CHUNK + 99
+SIZE = 8 * MIB + 99
 WEIGHTS = noise(SIZE)
 FILES = {"config.json": b'{"a": 1}', MODEL: WEIGHTS}
 Namespace = Callable[[str], list[str]]

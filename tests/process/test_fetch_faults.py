@@ -1,21 +1,24 @@
 """Whatever goes wrong between the Hub and the disk: what came is kept, what is whole is right, and one hears of it."""
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 from fakes.hub_faults import Kind, On
 from fakes.sandbox import wait_until
 from fetch_kit import FAST, MIB, MODEL, REPO, Kit, noise
 
+from orchestrator.hub.child import download
 from orchestrator.hub.child.job import Tuning, Want
 from orchestrator.hub.parts import CHUNK, fetched, part_file
 
-SIZE = 5 * CHUNK + 12_345
+SIZE = 20 * MIB + 12_345
 WEIGHTS = noise(SIZE)
 FILES = {"config.json": b'{"a": 1}', MODEL: WEIGHTS}
 Namespace = Callable[[str], list[str]]
@@ -309,10 +312,25 @@ def test_a_bug_in_a_thread_is_an_error_and_no_silence(kit: Kit, want: Want, monk
             patch.setattr(f"orchestrator.hub.child.{place}", broken)
             error, _ = kit.fails(want)
         assert error.why == "ZeroDivisionError inside orch: of a test"
+    kit.fetch(want)
+    assert kit.whole(want, FILES)
+
+
+def test_a_host_without_threads_to_spare(kit: Kit, want: Want, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the processes of a container are counted."""
+    made: list[Thread] = []
+
+    class Counted(Thread):
+        def start(self) -> None:
+            made.append(self)
+            if len(made) > 3:
+                raise RuntimeError("can't start new thread")
+            super().start()
+
     with monkeypatch.context() as patch:
-        patch.setattr(Thread, "start", broken)
-        with pytest.raises(ZeroDivisionError):
-            kit.fetch(want)  # the report's own
+        patch.setattr(download, "threading", SimpleNamespace(**{**vars(threading), "Thread": Counted}))
+        error, _ = kit.fails(want)
+    assert error.why == "RuntimeError inside orch: can't start new thread"
     kit.fetch(want)
     assert kit.whole(want, FILES)
 

@@ -20,7 +20,7 @@ from orchestrator.hub.child.job import Want
 from orchestrator.hub.parts import CHUNK, fetched
 from orchestrator.model import RemoteFile
 
-SIZE = 8 * CHUNK + 4321
+SIZE = 32 * MIB + 4321
 WEIGHTS = noise(SIZE)
 KILLS = 20
 CONNECTIONS = 2
@@ -42,7 +42,7 @@ def test_twenty_kills_cost_a_chunk_a_connection_each(kit: Kit) -> None:
         kit.home = kit.home.with_name(f"home-{cache}")
         before, spent = kit.sent(), len(costs)
         while len(costs) < KILLS and here(kit, want) < SIZE:
-            costs.append(ended_early(kit, want, rng.randint(1, 4 * CHUNK), rng.choice(ENDS)))
+            costs.append(ended_early(kit, want, rng.randint(1, 16 * MIB), rng.choice(ENDS)))
         kit.run(want, tuning=TUNING)
         assert sha256(kit.pointer(want).read_bytes()).hexdigest() == kit.blob(want).name
         assert kit.sent() - before == SIZE + sum(costs[spent:])  # what was marked has not come again

@@ -46,11 +46,13 @@ class Hub:
 
     def _tree(self, repo: str, commit: str) -> list[dict[str, Any]]:
         """What list_repo_tree asks; but that tries again by itself, for half a minute, or for as long as it is told."""
-        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+        from huggingface_hub import get_session, hf_raise_for_status
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
         url, found = f"{self.endpoint}/api/models/{repo}/tree/{commit}?recursive=true", []
         while url:
-            answer = get_session().get(url, headers=build_hf_headers(token=self.token or False), timeout=TIMEOUT)
+            token = self.token if url.startswith(f"{self.endpoint}/") else None  # to nobody but the Hub
+            answer = get_session().get(url, headers=build_hf_headers(token=token or False), timeout=TIMEOUT)
             hf_raise_for_status(answer)
             found += answer.json()
             url = answer.links.get("next", {}).get("url", "")
