@@ -118,7 +118,7 @@ def read_tree(file: Path) -> tuple[RemoteFile, ...] | None:
         return None
     try:
         return tuple(_remote(path, one) for path, one in sorted(held["files"].items()))
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
 
 

@@ -147,7 +147,7 @@ class Memory:
 
 def _lives(pull: Pull) -> bool:
     """A pid with its start time names a process for good, on one boot."""
-    return pull.boot == boot_id() and process_start(pull.pid) == pull.start
+    return pull.boot == boot_id() and process_start(pull.pid) == pull.start != 0
 
 
 def process_start(pid: int) -> int:

@@ -12,6 +12,8 @@ from deploy_kit import ended
 from fakes.hub import Hub
 from fakes.sandbox import Background, Sandbox, wait_until
 
+from orchestrator.hub.parts import fetched
+
 REPO, COPY = "org/model", "org/copy"
 BIG = os.urandom(20 << 20)
 FILES = {
@@ -87,7 +89,7 @@ def pulling(home: Sandbox, hub: Hub) -> Background:
     """A pull that has come a part of the way, and then crawls."""
     hub.rate = 4e6
     pull = home.start("pull", REPO)
-    wait_until(lambda: any(b"\1" in path.read_bytes()[24:] for path in repo_folder(home).glob("blobs/*.map")))
+    wait_until(lambda: any(fetched(path.with_suffix(""), len(BIG)) for path in repo_folder(home).glob("blobs/*.map")))
     hub.rate = 1e4
     return pull
 

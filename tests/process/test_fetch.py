@@ -178,7 +178,7 @@ def test_damage_is_found_when_it_is_looked_for(kit: Kit, want: Want, path: str) 
     assert told.result == {"fetched": len(FILES[path]), "hashed": SIZE + 8}
     aside = blob.with_name(f"{blob.name}.corrupt")
     assert aside.read_bytes() != FILES[path]
-    assert told.said == [f"{path} of org/m is corrupt; it is set aside as {aside}"]
+    assert told.said == [f"{path} of org/m is corrupt; it is set aside as {aside}, to be deleted by you"]
     assert (told.pulls("verifying")[-1]["done"], told.pulls("verifying")[-1]["total"]) == (SIZE + 8, SIZE + 8)
     assert kit.fetch(want).result == {"fetched": 0, "hashed": 0}
 
@@ -227,6 +227,19 @@ def test_a_snapshot_of_files_instead_of_links(kit: Kit, want: Want) -> None:
     kit.fetch(want)
     assert kit.pointer(want).read_bytes() == WEIGHTS
     assert kit.pointer(want).with_name(f"{MODEL}.corrupt").stat().st_size == 5
+
+
+def test_a_disk_that_has_no_links(kit: Kit, want: Want, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    kit.fetch(want)
+    assert {path: kit.pointer(want, path).read_bytes() for path in FILES} == FILES
+    fresh(kit)
+    assert kit.fetch(want).result == {"fetched": 0, "hashed": SIZE + 8}
+    assert kit.fetch(want).result == {"fetched": 0, "hashed": 0}
+    assert not kit.hub.requests
 
 
 def test_files_without_a_known_hash_are_left_alone(kit: Kit, want: Want) -> None:
@@ -298,13 +311,14 @@ def test_a_map_that_lies_is_found_by_the_hash(kit: Kit, want: Want) -> None:
 
 
 def test_the_rate_is_of_what_comes_now(kit: Kit, want: Want) -> None:
-    with_start = Part(kit.blob(want), SIZE)
-    for index in (0, 1):
-        with_start.write(index * CHUNK, memoryview(WEIGHTS)[index * CHUNK : (index + 1) * CHUNK])
-        with_start.mark(index)
-    with_start.close()
+    part = Part(kit.blob(want), SIZE)
+    for index in part.missing()[:-1]:
+        start, end = part.span(index)
+        part.write(start, memoryview(WEIGHTS)[start:end])
+        part.mark(index)
+    part.close()
     told = kit.fetch(want)
-    assert told.pulls()[0]["done"] == 2 * CHUNK
+    assert told.pulls()[0]["done"] == SIZE - 99
     assert all(pull.get("rate", 0) < CHUNK for pull in told.pulls())
     assert told.result["fetched"] == 99 + 8
 

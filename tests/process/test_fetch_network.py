@@ -2,8 +2,10 @@
 
 import base64
 import http.client
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,10 +15,11 @@ from urllib.parse import urlsplit
 
 import pytest
 from fakes.hub import Hub
+from fakes.sandbox import wait_until
 from fetch_kit import FAST, MIB, MODEL, Kit, noise
 
 from orchestrator.errors import FetchFailed
-from orchestrator.hub.child.job import Tuning, Want
+from orchestrator.hub.child.job import Question, Tuning, Want
 from orchestrator.hub.child.remote import Hub as Remote
 
 FILES = {"config.json": b"{}", MODEL: noise(5 * MIB)}
@@ -165,7 +168,13 @@ def test_a_certificate_that_nobody_vouches_for(tls_kit: Kit) -> None:
     assert time.monotonic() - began < 5
     assert error.why == f"the certificate of {tls_kit.hub.endpoint} is not trusted (self-signed certificate)"
     assert "SSL_CERT_FILE" in error.do
-    tls_kit.run(want, env={"SSL_CERT_FILE": str(tls_kit.hub.certificate)})
+    question = replace(tls_kit.job(want), do="list", questions=(Question("org/m", "main"),))
+    (told,) = tls_kit.start(question).answer().result
+    assert told["error"]["why"] == error.why
+    trusting = {"SSL_CERT_FILE": str(tls_kit.hub.certificate)}
+    (told,) = tls_kit.start(question, trusting).answer().result
+    assert told["commit"] == want.commit
+    tls_kit.run(want, env=trusting)
     assert tls_kit.whole(want, FILES)
 
 
@@ -186,6 +195,29 @@ def test_no_way_is_told_within_seconds(kit: Kit, want: Want, endpoint: str, why:
     assert child.fails().why == why
     assert time.monotonic() - began < 10
     assert child.told.said  # and before that, that it is tried again
+
+
+@pytest.fixture
+def swallowing() -> Iterator[str]:
+    """The address of a host that answers nothing, not even a connection: its queue is full."""
+    with socket.socket() as listener, ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(2):
+            caller = waiting.enter_context(socket.socket())
+            caller.setblocking(False)
+            with suppress(BlockingIOError):
+                caller.connect(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_silence_is_told_after_its_first_timeout(kit: Kit, want: Want, swallowing: str) -> None:
+    """With the shipped ones that is 10 s."""
+    began = time.monotonic()
+    child = kit.start(replace(kit.job(want, tuning=replace(FAST, stall=2.1, attempts=9)), endpoint=swallowing))
+    wait_until(lambda: child.told.said)
+    assert time.monotonic() - began < 4
+    assert f"there is no way to {swallowing}: no answer in time; trying again" in child.told.said[0]
 
 
 @pytest.mark.parametrize("endpoint", ["hub.example", "ftp://hub.example", "http://"])

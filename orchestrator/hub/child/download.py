@@ -102,8 +102,8 @@ class Transfer:
         self._stop = threading.Event()
 
     def fetch(self, wanted: Sequence[tuple[Remote, Path, Source]]) -> None:
-        """Each (file, blob to make, source). Raises FetchFailed, at once and without waiting for connections that
-        hang; what came is kept."""
+        """Each (file, blob to make, source), no blob twice. Raises FetchFailed, at once and without waiting for
+        connections that hang; what came is kept."""
         self._queue, self._open, self._judged = deque(wanted), len(wanted), (time.monotonic(), 0)
         hashing = [self._hash_files] * min(len(wanted), FILES)
         working = [partial(self._work, lane) for lane in range(self.tuning.connections)]
@@ -114,7 +114,7 @@ class Transfer:
             while not self._changed.wait_for(lambda: self._error or not self._open, WIDEN_EVERY):
                 self._widen()
         if self._error:
-            threading.Thread(target=self._clear_up, args=(threads,), daemon=True).start()
+            self._guarded(threading.Thread(target=self._clear_up, args=(threads,), daemon=True).start)
             raise self._error
         self._clear_up(threads)
 
