@@ -13,13 +13,9 @@ from orchestrator.errors import FetchFailed, HostError, HubUnreachable, raise_al
 from orchestrator.files import read_json
 from orchestrator.hub import look
 from orchestrator.hub.access import Access, access, login_token
-from orchestrator.hub.adoption import settled
 from orchestrator.hub.child.job import Job, Question, Tuning, Want, failure
-from orchestrator.hub.flat import list_of
-from orchestrator.hub.going import going
 from orchestrator.hub.layout import Repo, home_folder
 from orchestrator.hub.memory import Memory
-from orchestrator.hub.models import Place, models
 from orchestrator.hub.talk import Child
 from orchestrator.model import (
     Deployment,
@@ -166,12 +162,16 @@ class HubReader:
         return (*repos(spec), *self._code(reach, spec))
 
     def cached(self, specs: Iterable[Spec], users: Sequence[User]) -> Found:
+        from orchestrator.hub.models import Place, models
+
         reached = [access(self.variables, spec, self.runtime_env(spec.runtime)) for spec in specs]
         places = [Place(reach.cache, home_folder(reach.env)) for reach in reached]
         folders = [Path(user.path) for user in users if user.path and not user.project]
         return models(places, folders, lambda cache, repo: uses_of(cache, repo, users), self.memory)
 
     def removal(self, cache: str, repo: str, commits: Sequence[str]) -> Removal:
+        from orchestrator.hub.going import going
+
         found = going(Repo(Path(cache), repo), commits, self.memory)
         return Removal(repo, cache, tuple(commits), found.whole, found.freed, found.stays)
 
@@ -258,6 +258,9 @@ class HubStore(HubReader):
 
     def adopt(self, wanted: Deployment, folder: Path, events: FetchEvents) -> Adoption:
         """Of the repository that ``wanted`` names."""
+        from orchestrator.hub.adoption import settled
+        from orchestrator.hub.flat import list_of
+
         reach, use = self._access(wanted), repos(wanted.spec)[0]
         repo = Repo(reach.cache, use.repo)
         known = settled(wanted, folder, repo, lambda one: self.resolve(one, None))
