@@ -17,6 +17,7 @@ from orchestrator.model import (
     Launch,
     Marker,
     Observed,
+    Placement,
     Record,
     Revision,
     RuntimeInfo,
@@ -33,6 +34,7 @@ from orchestrator.plan import (
     Pause,
     Plan,
     Preflight,
+    Repair,
     Start,
     Step,
     Stop,
@@ -145,6 +147,8 @@ class _Walk:
             case Fetch(wanted, _):
                 self._runtime(wanted.spec.runtime)  # what it sets may say where the cache is
                 self.world.weights.fetch(wanted, self.world.events)
+            case Repair(wanted, _):
+                self.world.cuda.repair(wanted, self._runtime(wanted.spec.runtime))
             case Preflight(wanted):
                 self._preflight(wanted)
             case Stop(instance, drain):
@@ -152,8 +156,8 @@ class _Walk:
                 self.world.target.stop(instance, drain)
             case Clear(instance):
                 self.world.target.stop(instance, 0)
-            case Start(wanted):
-                self._start(wanted)
+            case Start(wanted, placement):
+                self._start(wanted, placement)
             case AwaitReady(wanted):
                 self._await(wanted)
             case Adjust(wanted):
@@ -187,7 +191,7 @@ class _Walk:
 
     # -------------------------------------------------------------------------------------------------------- switch
 
-    def _start(self, wanted: Deployment) -> None:
+    def _start(self, wanted: Deployment, placement: Placement | None) -> None:
         world = self.world
         if unknown := sorted(set(wanted.spec.secrets) - set(wanted.secret_refs)):
             why = f"where its secrets {', '.join(unknown)} are kept is no longer known"
@@ -201,7 +205,9 @@ class _Walk:
         attempt, log = world.state.new_attempt(wanted.name)
         marker = Marker(world.state.project, wanted.name, attempt)
         file = world.weights.model_file(wanted)
-        launch = Launch(vllm.argv(spec, info, file), child(world.host.variables, info, spec, marker))
+        laid = world.cuda.laid(wanted.environment)
+        env = child(world.host.variables, info, spec, marker, placement, laid)
+        launch = Launch(vllm.argv(spec, info, file), env)
         self.began[wanted.name] = world.clock.monotonic()
         try:
             instance = world.target.start(marker, launch, secrets, log)

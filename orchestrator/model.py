@@ -143,7 +143,7 @@ class Environment:
     name: str
     runtime: RuntimeSpec
     cuda_home: str | None = None
-    libcuda: Literal["auto", "off"] = "auto"
+    libcuda: str = "auto"  # or "off", or the path of the driver's library
     hf_home: str | None = None
     transfer: Transfer = "auto"
     env: Mapping[str, str] = field(default_factory=dict)
@@ -255,6 +255,7 @@ class Policy:
     ready_timeout: float = 1200.0
     restart: Restart = Restart()
     transfer: Transfer = "auto"
+    libcuda: str = "auto"  # as in Environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +292,8 @@ class RuntimeInfo:
     """A runtime that exists, as found by looking at what is installed.
 
     ``program`` starts the engine; ``style`` says how it takes the model ("serve": positional, "module": ``--model``).
-    ``env`` is what the runtime itself needs (a conda activation, a target device).
+    ``env`` is what the runtime itself needs (a conda activation, a target device). ``torch`` is that library's version,
+    ``libraries`` the folders of its own shared libraries and of the CUDA that came with it, in its search order.
     """
 
     key: str
@@ -302,6 +304,16 @@ class RuntimeInfo:
     program: tuple[str, ...]
     style: Literal["serve", "module"]
     env: Mapping[str, str] = field(default_factory=dict)
+    torch: str = ""
+    libraries: tuple[str, ...] = ()
+
+    @property
+    def device(self) -> Literal["cuda", "cpu", "other", ""]:
+        """What its torch computes on; empty when it holds none that could tell."""
+        if self.env.get("VLLM_TARGET_DEVICE") == "cpu" or self.torch.endswith("+cpu"):
+            return "cpu"
+        build = self.torch.partition("+")[2]
+        return ("other" if build and not build.startswith("cu") else "cuda") if self.torch else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,6 +395,7 @@ class Instance:
     log: str = ""
     why: str = ""
     owned: bool = False  # a living `orch run` owns it; only that one may end it
+    gpus: tuple[str, ...] = ()  # UUIDs or indexes, as CUDA_VISIBLE_DEVICES of its processes has them
 
     @property
     def name(self) -> str:
@@ -402,6 +415,113 @@ class PortHolder:
     command: str = ""
     user: str = ""
     marker: Marker | None = None  # when orch started it, be it from another project
+
+
+# ------------------------------------------------------------------------------------------------ the host's GPUs
+
+
+@dataclass(frozen=True, slots=True)
+class GpuProcess:
+    """A process on a GPU. ``memory`` in bytes, None where the driver does not tell; ``user`` and ``command`` are empty
+    for one that this user cannot see (it left, or lives in another container)."""
+
+    pid: int
+    memory: int | None = None
+    user: str = ""
+    command: str = ""
+    marker: Marker | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One card as NVML shows it. Sizes in bytes; ``reserved`` is the driver's own and not part of ``used``.
+    ``utilization`` in percent and ``temperature`` in degrees Celsius, None where it does not tell. ``parts`` are the
+    UUIDs of its MIG devices; ``trouble`` says why it cannot be used at all."""
+
+    index: int
+    uuid: str
+    name: str = ""
+    total: int = 0
+    reserved: int = 0
+    used: int = 0
+    utilization: int | None = None
+    temperature: int | None = None
+    capability: str = ""
+    pci: str = ""
+    mode: Literal["default", "exclusive", "prohibited"] = "default"
+    mig: bool = False
+    parts: tuple[str, ...] = ()
+    processes: tuple[GpuProcess, ...] = ()
+    trouble: str = ""
+
+    @property
+    def usable(self) -> int:
+        """What an engine sees as the card's memory."""
+        return self.total - self.reserved
+
+    @property
+    def free(self) -> int:
+        return max(0, self.usable - self.used)
+
+
+GpuDistance = Literal["nvlink", "switch", "bridge", "node", "system"]
+"""How two cards reach each other, nearest first: NVLink, one or more PCIe switches, the host bridge, one NUMA node,
+and the link between processors."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuLink:
+    """Between the cards of these two indexes, the lower first."""
+
+    a: int
+    b: int
+    distance: GpuDistance
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """The cards of a host by index, as far as NVML tells; ``why`` it does not, and what to ``do``. ``cuda`` is the
+    newest CUDA that the driver runs ("12.4"). ``peers_blocked`` says why traffic between cards over PCIe may hang."""
+
+    gpus: tuple[Gpu, ...] = ()
+    links: tuple[GpuLink, ...] = ()
+    driver: str = ""
+    cuda: str = ""
+    why: str = ""
+    do: str = ""
+    peers_blocked: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The cards of one start: ``gpus`` as CUDA_VISIBLE_DEVICES takes them, ``indexes`` as a person reads them, ``need``
+    in bytes a card, 0 where that is not orch's to reckon."""
+
+    gpus: tuple[str, ...] = ()
+    indexes: tuple[int, ...] = ()
+    need: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """Links, under both its names, in ``folder`` to the driver's library ``target``. ``load``: the engine does not
+    find it at load time without them; else they serve linking alone, and LD_LIBRARY_PATH is left as it is."""
+
+    folder: str
+    target: str
+    load: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mend:
+    """What is to be laid for an environment, and what that changes in the engine's environment variables (those that
+    differ). ``why`` holds, in a person's words, each test that fails without it."""
+
+    environment: str
+    laid: Laid
+    before: Mapping[str, str] = field(default_factory=dict)
+    after: Mapping[str, str] = field(default_factory=dict)
+    why: tuple[str, ...] = ()
 
 
 # ------------------------------------------------------------------------------------------------- what is remembered
@@ -473,3 +593,5 @@ class Observed:
     runtimes: Mapping[str, RuntimeState] = field(default_factory=dict)  # by deployment name
     holders: Mapping[int, PortHolder] = field(default_factory=dict)  # listeners on wanted ports, by port
     weights: Mapping[str, tuple[Weights, ...]] = field(default_factory=dict)  # by deployment name
+    inventory: Inventory | None = None  # None: there is no NVML here
+    mends: Mapping[str, Mend] = field(default_factory=dict)  # by deployment name, where something is to be mended

@@ -6,7 +6,7 @@ Prepare steps cannot stop anything. The first switch step comes after the last p
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from orchestrator.model import Deployment, Instance, Json, Weights
+from orchestrator.model import Deployment, Instance, Json, Mend, Placement, Weights
 
 
 class Reason(StrEnum):
@@ -55,6 +55,15 @@ class Fetch:
 
 
 @dataclass(frozen=True, slots=True)
+class Repair:
+    """Lay user-level links to the driver's libcuda, and prove that they help. ``mend`` None: whether that is needed
+    shows only once the runtime is built."""
+
+    deployment: Deployment
+    mend: Mend | None
+
+
+@dataclass(frozen=True, slots=True)
 class Preflight:
     """Check all that can fail without stopping anything: model, runtime, argv, log folder, port."""
 
@@ -78,7 +87,10 @@ class Clear:
 
 @dataclass(frozen=True, slots=True)
 class Start:
+    """``placement`` None: which GPUs it sees is not orch's to say here."""
+
     deployment: Deployment
+    placement: Placement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +120,8 @@ class Forget:
     name: str
 
 
-Change = BuildRuntime | Fetch | Preflight | Stop | Clear | Start | AwaitReady | Adjust | Pause | Forget
-PREPARE = (BuildRuntime, Fetch, Preflight)
+Change = BuildRuntime | Fetch | Repair | Preflight | Stop | Clear | Start | AwaitReady | Adjust | Pause | Forget
+PREPARE = (BuildRuntime, Fetch, Repair, Preflight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +150,36 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Holding:
+    """``who`` holds how many bytes of a card, in a person's words; None: the driver does not tell."""
+
+    who: str
+    memory: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class GpuRow:
+    """One card before and after the plan; ``usable`` in bytes."""
+
+    index: int
+    name: str
+    usable: int
+    before: tuple[Holding, ...] = ()
+    after: tuple[Holding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Steps in order of execution. ``unchanged`` are desired deployments that already are as they should be.
-    ``downtime`` maps a deployment that stops and starts to its expected seconds, None when never measured."""
+    ``downtime`` maps a deployment that stops and starts to its expected seconds, None when never measured. ``gpus``
+    are the cards of the host, when the plan places something; ``warnings`` what a person should know before."""
 
     steps: tuple[Step, ...] = ()
     held: tuple[Held, ...] = ()
     unchanged: tuple[str, ...] = ()
     downtime: dict[str, float | None] = field(default_factory=dict)
+    gpus: tuple[GpuRow, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:

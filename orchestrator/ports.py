@@ -15,8 +15,11 @@ from orchestrator.model import (
     Deployment,
     Endpoint,
     Instance,
+    Inventory,
+    Laid,
     Launch,
     Marker,
+    Mend,
     PortHolder,
     Pull,
     Record,
@@ -200,6 +203,32 @@ class WeightStore(WeightReader, Protocol):
         ...
 
 
+class GpuReader(Protocol):
+    def inventory(self) -> Inventory | None:
+        """The cards as they are now; None where there is no NVML."""
+        ...
+
+
+class CudaReader(Protocol):
+    """libcuda for an engine: is it found as it is, or what has to be mended at user level."""
+
+    def mend(self, wanted: Deployment, info: RuntimeInfo) -> Mend | None:
+        """What the tests of this runtime ask for; None when they pass, when it needs no CUDA, when the environment says
+        `libcuda: off`, and when there is nothing to link to. Runs those tests, or remembers them."""
+        ...
+
+    def laid(self, environment: str) -> Laid | None:
+        """What was laid for this environment, and is in force for every start in it."""
+        ...
+
+
+class CudaMender(CudaReader, Protocol):
+    def repair(self, wanted: Deployment, info: RuntimeInfo) -> None:
+        """Lays the links and runs the failed tests again; does nothing when nothing is to be mended. Raises HostError
+        when a test fails as before, with what was laid taken away again."""
+        ...
+
+
 class Prober(Protocol):
     def ask(self, endpoint: Endpoint, names: Sequence[str], token: str | None) -> Answer: ...
 
@@ -257,6 +286,8 @@ class Eyes:
     prober: Prober
     clock: Clock
     weights: WeightReader
+    gpus: GpuReader
+    cuda: CudaReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,5 +298,6 @@ class World(Eyes):
     target: Target
     runtimes: Runtimes
     weights: WeightStore
+    cuda: CudaMender
     events: Events
     interrupts: Interrupts

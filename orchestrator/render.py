@@ -20,6 +20,7 @@ from orchestrator.plan import (
     Plan,
     Preflight,
     Reason,
+    Repair,
     Start,
     Step,
     Stop,
@@ -107,6 +108,9 @@ def describe(change: Change) -> tuple[str, str]:
             return f"build the runtime of {wanted.environment}", wanted.spec.runtime.label
         case Fetch(_, weights):
             return weights_text(weights)
+        case Repair(wanted, mend):
+            laid = mend and f"links in {mend.laid.folder} to {mend.laid.target}"
+            return f"mend libcuda of {wanted.environment}", laid or "if its runtime turns out to need it"
         case Preflight(wanted):
             return f"check {wanted.name}", "model, runtime, flags by the engine's own parser, log folder"
         case Stop(instance, drain):
@@ -114,7 +118,7 @@ def describe(change: Change) -> tuple[str, str]:
             return f"stop {instance.name}", f"{_who(instance)}, {how}"
         case Clear(instance):
             return f"clear {instance.name}", f"left-over processes {_pids(instance)}"
-        case Start(wanted):
+        case Start(wanted, _):
             return f"start {wanted.name}", f"{wanted.spec.model.label} on port {wanted.spec.serve.port}"
         case AwaitReady(wanted):
             return f"await {wanted.name}", f"until it answers, up to {format_duration(wanted.policy.ready_timeout)}"

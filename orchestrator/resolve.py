@@ -26,7 +26,7 @@ def resolve(
         name=profile.name,
         environment=environment.name,
         spec=spec,
-        policy=Policy(profile.ready_timeout, profile.restart, environment.transfer),
+        policy=Policy(profile.ready_timeout, profile.restart, environment.transfer, environment.libcuda),
         secret_refs=dict(environment.secrets),
         given=given,
         source=profile.source,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from orchestrator import shell
 from orchestrator.backends import proc
 from orchestrator.codec import read_spec
-from orchestrator.environ import SPEC
+from orchestrator.environ import SPEC, VISIBLE
 from orchestrator.errors import HostError
 from orchestrator.identity import Family, families
 from orchestrator.model import Attempt, Instance, Launch, Marker, Phase, Process
@@ -169,7 +169,14 @@ def _instance(family: Family) -> Instance:
         spec=spec,
         started_at=min(proc.started_at(one) for one in members),
         owned=_owner_lives(family.marker),
+        gpus=_gpus(members),
     )
+
+
+def _gpus(members: Iterable[Process]) -> tuple[str, ...]:
+    texts = (proc.environ(one.pid).get(VISIBLE) for one in members if one.marker)
+    visible = next((text for text in texts if text is not None), "")
+    return tuple(part.strip() for part in visible.split(",") if part.strip())
 
 
 def _owner_lives(marker: Marker) -> bool:

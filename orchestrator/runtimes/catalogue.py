@@ -173,7 +173,8 @@ def _stamp(spec: RuntimeSpec, prefix: Path, python: Path) -> Json:
     watched = _site_folders(spec, prefix)
     if spec.kind == "conda":
         watched = [*watched, *conda.activation_files(prefix)]
-    return [str(python.resolve()), *([str(place), place.stat().st_mtime_ns] for place in watched if place.exists())]
+    seen = ([str(place), place.stat().st_mtime_ns] for place in watched if place.exists())
+    return [inspect.SCHEMA, str(python.resolve()), *seen]
 
 
 def _digest(argv: Sequence[str]) -> str:

@@ -12,6 +12,8 @@ from orchestrator.model import RuntimeInfo
 from orchestrator.shell import CommandFailed, run
 
 INSIDE = Path(__file__).resolve().parent.parent / "inside"
+SCHEMA = 2
+"""Raised when a RuntimeInfo tells more than before: what an older orch remembered is then looked at again."""
 DESCRIBE_TIMEOUT = 60.0  # seconds; it takes 0.1, and a cold network file system some seconds
 
 
@@ -62,6 +64,8 @@ def engine(
         program=program,
         style=style,
         env={**({"VLLM_TARGET_DEVICE": "cpu"} if cpu else {}), **extra},
+        torch=description["torch"] or "",
+        libraries=tuple(description["libraries"]),
     )
 
 

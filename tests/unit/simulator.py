@@ -23,7 +23,7 @@ def _apply(observed: Observed, step: Step, number: int) -> Observed:
             left = tuple(one for one in observed.instances if one.marker != instance.marker)
             assert len(left) < len(observed.instances), f"{step.id} ends what is not there"
             return replace(observed, instances=left)
-        case Start(wanted):
+        case Start(wanted, _):
             return _start(observed, wanted, number)
         case AwaitReady(wanted):
             last = _last(observed, wanted.name)
