@@ -275,7 +275,8 @@ class Deployment:
 
     @property
     def claims(self) -> frozenset[str]:
-        """What only one running engine can hold, in the words a person reads."""
+        """What only one running engine can hold, or what only one may start on at a time, in the words a person
+        reads."""
         pinned = self.spec.gpus if isinstance(self.spec.gpus, tuple) else ()
         return frozenset({f"port {self.spec.serve.port}", *(f"GPU {gpu}" for gpu in pinned)})
 
@@ -501,6 +502,12 @@ class Placement:
     indexes: tuple[int, ...] = ()
     need: int = 0
 
+    @property
+    def claims(self) -> frozenset[str]:
+        """On each of these one engine starts at a time: two that measure one card's free memory at once both go wrong
+        (vllm 55827)."""
+        return frozenset(f"GPU {index}" for index in self.indexes)
+
 
 @dataclass(frozen=True, slots=True)
 class Laid:
@@ -570,6 +577,7 @@ class Attempt:
     log: str = ""
     ready_at: float | None = None
     ended: str = ""  # why, once known
+    gpus: tuple[str, ...] = ()  # as in Instance
 
 
 @dataclass(frozen=True, slots=True)

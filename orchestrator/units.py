@@ -76,6 +76,13 @@ def format_size(size: float) -> str:
     return f"{scaled:.1f} {'kB' if power == 1 else _DECIMAL[power]}"
 
 
+def format_memory(size: float) -> str:
+    """``"44.2 GiB"``, ``"512 MiB"``: binary units, as the tools for GPUs have them."""
+    if size >= 1023.5 * (1 << 20):
+        return f"{size / (1 << 30):.1f} GiB"
+    return f"{round(size / (1 << 20))} MiB"
+
+
 def _finite(value: float, noun: str) -> float:
     if not 0 <= value < 1e18:  # also false for NaN
         raise ValueError(f"{value} is not {noun}: it must be 0 or more, and finite")

