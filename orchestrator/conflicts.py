@@ -8,13 +8,18 @@ from orchestrator.errors import PlanError
 from orchestrator.model import Deployment, Instance, Observed, PortHolder
 
 
+def claims(wanted: Deployment, observed: Observed) -> frozenset[str]:
+    """What no other engine may hold. Two may share a GPU where it is known to have room for both."""
+    return frozenset(one for one in wanted.claims if observed.inventory is None or not one.startswith("GPU "))
+
+
 def conflicts(starting: Sequence[Deployment], staying: Sequence[Instance], observed: Observed) -> list[PlanError]:
     """Why ``starting`` cannot start while ``staying`` go on; empty when they can."""
     ours = {process.pid for one in observed.instances for process in one.processes}
     errors: list[PlanError] = []
     first: dict[str, str] = {}
     for wanted in starting:
-        errors += _wanted_twice(wanted, first)
+        errors += _wanted_twice(wanted, claims(wanted, observed), first)
         if (state := observed.runtimes.get(wanted.name)) and state.status == "missing":
             at = wanted.source.at("environment")
             errors.append(PlanError(f"use the runtime of {wanted.environment}", state.why, at=at))
@@ -29,13 +34,13 @@ def holds(instance: Instance, observed: Observed) -> frozenset[str]:
     """What an instance keeps others from having: what its spec claims, and where it is seen listening."""
     pids = {process.pid for process in instance.processes}
     listens = {f"port {port}" for port, one in observed.holders.items() if one.pid in pids}
-    return (Deployment(instance.name, "", instance.spec).claims if instance.spec else frozenset()) | listens
+    return (claims(Deployment(instance.name, "", instance.spec), observed) if instance.spec else frozenset()) | listens
 
 
-def _wanted_twice(wanted: Deployment, first: dict[str, str]) -> list[PlanError]:
+def _wanted_twice(wanted: Deployment, claimed: Iterable[str], first: dict[str, str]) -> list[PlanError]:
     """``first`` maps a claim to the deployment that came first with it, and is added to."""
     errors = []
-    for claim in sorted(wanted.claims):
+    for claim in sorted(claimed):
         if (other := first.setdefault(claim, wanted.name)) != wanted.name:
             why, at = f"{claim} is wanted by {other} too", wanted.source.at("serve", "port")
             errors.append(PlanError(f"start {wanted.name}", why, "start one of the two", at))
@@ -45,7 +50,7 @@ def _wanted_twice(wanted: Deployment, first: dict[str, str]) -> list[PlanError]:
 def _held_by_ours(wanted: Deployment, staying: Iterable[Instance], observed: Observed) -> list[PlanError]:
     errors = []
     for other in staying:
-        held = sorted(holds(other, observed) & wanted.claims)
+        held = sorted(holds(other, observed) & claims(wanted, observed))
         if not held or other.name == wanted.name:
             continue
         do = f"add `--replace {other.name}` to stop it in the same plan, or give {wanted.name} another {_noun(held)}"

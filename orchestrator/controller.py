@@ -53,16 +53,40 @@ def turn(
     confirm(first)
     names = {*(one.name for one in desired), *(step.name for step in first.steps), *_stopped_names(first)}
     claims = {claim for one in desired for claim in one.claims}
-    with world.state.lock(names, claims, world.events):
-        seen = observe(world, desired)
-        plan = planner(seen)
-        if plan.empty:
-            world.events.say("another orch has done it meanwhile")
-            return Outcome(plan)
-        if plan_text(plan, "") != plan_text(first, ""):
-            do = "look at the new plan with the same command"
-            raise StalePlan("carry out the plan", "the world changed after it was made", do)
-        return _carry_out(plan, seen, world, timeout)
+    plan = first
+    while True:
+        locked = claims | _placed_on(plan)
+        with world.state.lock(names, locked, world.events):
+            seen = observe(world, desired)
+            plan = planner(seen)
+            if plan.empty:
+                world.events.say("another orch has done it meanwhile")
+                return Outcome(plan)
+            if not _same(plan, first):
+                do = "look at the new plan with the same command"
+                raise StalePlan("carry out the plan", "the world changed after it was made", do)
+            if _placed_on(plan) <= locked:
+                return _carry_out(plan, seen, world, timeout)
+        # Somebody took a card meanwhile, and orch was left to choose: others are locked before they are looked at.
+        world.events.say("another GPU is taken: " + ", ".join(sorted(_placed_on(plan))))
+
+
+def _placed_on(plan: Plan) -> set[str]:
+    starts = (step.change for step in plan.steps if isinstance(step.change, Start))
+    return {claim for one in starts if one.placement for claim in one.placement.claims}
+
+
+def _same(plan: Plan, confirmed: Plan) -> bool:
+    """Whether it reads as what was confirmed, but for the cards, which were orch's to choose, and their memory."""
+    return plan_text(_unplaced(plan), "") == plan_text(_unplaced(confirmed), "")
+
+
+def _unplaced(plan: Plan) -> Plan:
+    steps = (
+        replace(step, change=replace(step.change, placement=None)) if isinstance(step.change, Start) else step
+        for step in plan.steps
+    )
+    return replace(plan, steps=tuple(steps), gpus=(), warnings=())
 
 
 def unfetchable(plan: Plan) -> list[FetchFailed]:

@@ -23,9 +23,11 @@ from collections.abc import Iterable
 
 
 class OrchError(Exception):
-    """``what`` completes "cannot ...", ``why`` gives the cause, ``do`` the next step, ``at`` a file:line:col."""
+    """``what`` completes "cannot ...", ``why`` gives the cause, ``do`` the next step, ``at`` a file:line:col. ``tail``
+    are lines to be shown below: the last of a log, a table."""
 
     exit_code = 1
+    tail: tuple[str, ...] = ()
 
     def __init__(self, what: str, why: str = "", do: str = "", at: str = "") -> None:
         self.what, self.why, self.do, self.at = what, why, do, at
@@ -95,6 +97,7 @@ class Problems(OrchError):
     def __init__(self, errors: Iterable[OrchError]) -> None:
         self.errors = tuple(errors)
         super().__init__("go on")
+        self.tail = tuple(line for error in self.errors for line in error.tail)
 
     def __str__(self) -> str:
         return "\n".join(str(error) for error in self.errors)

@@ -42,6 +42,7 @@ from orchestrator.plan import (
 from orchestrator.ports import World
 from orchestrator.render import describe
 from orchestrator.units import format_duration
+from orchestrator.vacancy import await_vacancy
 
 PROBE_EVERY = 0.2  # seconds
 TAIL_LINES = 20
@@ -208,6 +209,8 @@ class _Walk:
         laid = world.cuda.laid(wanted.environment)
         env = child(world.host.variables, info, spec, marker, placement, laid)
         launch = Launch(vllm.argv(spec, info, file), env)
+        if placement:
+            await_vacancy(wanted.name, placement, world.gpus, world.clock, world.events.progress)
         self.began[wanted.name] = world.clock.monotonic()
         try:
             instance = world.target.start(marker, launch, secrets, log)
@@ -217,7 +220,8 @@ class _Walk:
         leader = instance.leader
         assert leader is not None
         self.running[wanted.name] = replace(instance, spec=spec, log=str(log))
-        begun = Attempt(attempt, leader.pid, leader.start, world.target.boot, world.clock.now(), wanted, str(log))
+        at, gpus = world.clock.now(), placement.gpus if placement else ()
+        begun = Attempt(attempt, leader.pid, leader.start, world.target.boot, at, wanted, str(log), gpus=gpus)
         self._save(history.started(self._record(wanted.name), wanted.name, begun))
 
     def _await(self, planned: Deployment) -> None:
@@ -299,6 +303,7 @@ class _Walk:
                 instance.started_at or self.world.clock.now(),
                 wanted,
                 instance.log,
+                gpus=instance.gpus,
             )
             self._save(history.started(record, wanted.name, found))
         self._remember(wanted)

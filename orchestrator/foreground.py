@@ -18,11 +18,12 @@ from orchestrator.engines import vllm
 from orchestrator.environ import child
 from orchestrator.errors import PlanError
 from orchestrator.execute import execute
-from orchestrator.model import Deployment, Instance, Marker, Phase, RuntimeInfo
+from orchestrator.model import Deployment, Instance, Marker, Phase, Placement, RuntimeInfo
 from orchestrator.observe import observe
-from orchestrator.plan import Plan
+from orchestrator.plan import Plan, Start
 from orchestrator.ports import World
 from orchestrator.reconcile import reconcile
+from orchestrator.vacancy import await_vacancy
 
 HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _SET_CHILD_SUBREAPER = 36  # prctl(2)
@@ -30,7 +31,8 @@ _SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 def run(wanted: Deployment, world: World) -> int:
     """Raises what preparing raises. Returns the engine's exit status, 128 + N when signal N ended it."""
-    with world.state.lock([wanted.name], wanted.claims, world.events):
+    first = _placement(reconcile([wanted], observe(world, [wanted])))
+    with world.state.lock([wanted.name], wanted.claims | (first.claims if first else set()), world.events):
         seen = observe(world, [wanted])
         running = next((one for one in seen.instances if one.name == wanted.name), None)
         if running:
@@ -42,17 +44,23 @@ def run(wanted: Deployment, world: World) -> int:
         if prepared.error:
             raise prepared.error
         info = world.runtimes.ensure(wanted.spec.runtime, world.events.progress)
+        if placement := _placement(plan):
+            await_vacancy(wanted.name, placement, world.gpus, world.clock, world.events.progress)
         _become_reaper()
-        engine = _Engine(wanted, world, info)
+        engine = _Engine(wanted, world, info, placement)
     return engine.wait()
 
 
+def _placement(plan: Plan) -> Placement | None:
+    return next((step.change.placement for step in plan.steps if isinstance(step.change, Start)), None)
+
+
 class _Engine:
-    def __init__(self, wanted: Deployment, world: World, info: RuntimeInfo) -> None:
+    def __init__(self, wanted: Deployment, world: World, info: RuntimeInfo, placement: Placement | None) -> None:
         own = proc.read(os.getpid())
         owner = f"{own.pid}:{own.start}" if own else ""
         marker = Marker(world.state.project, wanted.name, f"run-{uuid4().hex[:8]}", owner)
-        env = child(world.host.variables, info, wanted.spec, marker, None, world.cuda.laid(wanted.environment))
+        env = child(world.host.variables, info, wanted.spec, marker, placement, world.cuda.laid(wanted.environment))
         secrets = {name: world.host.secret(name, ref) for name, ref in sorted(wanted.secret_refs.items())}
         self.world, self.wanted = world, wanted
         self.before = {number: signal.signal(number, self._hand_on) for number in HANDED_ON}

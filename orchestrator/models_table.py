@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from orchestrator.cached import Adoption, Cached, Found, User, users_of
+from orchestrator.columns import columns
 from orchestrator.model import Json
-from orchestrator.render import VERSION, columns
+from orchestrator.render import VERSION
 from orchestrator.units import format_size
 
 HEAD = ("REPO", "REVISION", "SIZE", "STATE", "WHERE", "USED BY", "LAST USED")

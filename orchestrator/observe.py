@@ -6,7 +6,19 @@ from dataclasses import replace
 
 from orchestrator.engines import vllm
 from orchestrator.errors import HostError
-from orchestrator.model import Attempt, Deployment, Instance, Marker, Observed, Phase, Record, SecretRef
+from orchestrator.model import (
+    Attempt,
+    Deployment,
+    Instance,
+    Marker,
+    Mend,
+    Observed,
+    Phase,
+    Record,
+    RuntimeSpec,
+    RuntimeState,
+    SecretRef,
+)
 from orchestrator.ports import Answer, Eyes
 
 
@@ -25,7 +37,16 @@ def observe(eyes: Eyes, desired: Sequence[Deployment] = ()) -> Observed:
         runtimes={one.name: states[one.spec.runtime] for one in desired},
         holders=eyes.host.holders(ports) if ports else {},
         weights={one.name: eyes.weights.state(one) for one in desired},
+        inventory=eyes.gpus.inventory() if desired else None,
+        mends=_mends(eyes, desired, states),
     )
+
+
+def _mends(eyes: Eyes, desired: Sequence[Deployment], states: Mapping[RuntimeSpec, RuntimeState]) -> Mapping[str, Mend]:
+    """What libcuda needs, for each whose runtime is known well enough to be tested."""
+    known = [(one, states[one.spec.runtime].info) for one in desired]
+    found = ((one.name, eyes.cuda.mend(one, info)) for one, info in known if info)
+    return {name: mend for name, mend in found if mend}
 
 
 def token(eyes: Eyes, refs: Mapping[str, SecretRef]) -> str | None:

@@ -4,13 +4,15 @@ What a start needs of a card is what the engine will ask of it: its share (``gpu
 that the driver leaves. One that runs holds that much for good, whatever it uses at this moment: it may be loading.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from itertools import combinations, zip_longest
 from math import ceil
 
+from orchestrator.columns import columns
 from orchestrator.engines import vllm
 from orchestrator.errors import PlanError
+from orchestrator.holders import holder_words
 from orchestrator.model import Deployment, Gpu, GpuLink, GpuProcess, Instance, Inventory, Observed, Placement
 from orchestrator.plan import GpuRow, Holding
 from orchestrator.units import format_memory
@@ -93,9 +95,6 @@ class Placed:
     cards: tuple[Card, ...] = ()
 
 
-Words = Callable[[GpuProcess], str]
-
-
 # ------------------------------------------------------------------------------------------------------ what is asked
 
 
@@ -146,24 +145,38 @@ def _before(name: str, observed: Observed) -> tuple[str, ...]:
 # ----------------------------------------------------------------------------------------------- what the cards have
 
 
-def cards(inventory: Inventory, staying: Iterable[Instance], leaving: Iterable[Instance], words: Words) -> list[Card]:
-    """The cards once ``leaving`` is gone, with ``staying`` on them. ``words`` names a process of anyone else."""
+def cards(inventory: Inventory, staying: Iterable[Instance], leaving: Iterable[Instance]) -> list[Card]:
+    """The cards once ``leaving`` is gone, with ``staying`` on them."""
     stay, leave = tuple(staying), tuple(leaving)
-    return [_card(gpu, stay, leave, words) for gpu in inventory.gpus]
+    return [_card(gpu, stay, leave) for gpu in inventory.gpus]
 
 
-def _card(gpu: Gpu, staying: Sequence[Instance], leaving: Sequence[Instance], words: Words) -> Card:
+def without(inventory: Inventory, gone: Sequence[Instance]) -> Inventory:
+    """As it will be once these have ended."""
+    pids = {process.pid for one in gone for process in one.processes}
+    return replace(inventory, gpus=tuple(_freed(gpu, gone, pids) for gpu in inventory.gpus))
+
+
+def _freed(gpu: Gpu, gone: Sequence[Instance], pids: Collection[int]) -> Gpu:
+    released = sum(one.memory or 0 for one in gpu.processes if one.pid in pids)
+    hidden = max(0, gpu.used - sum(one.memory or 0 for one in gpu.processes))
+    released += min(hidden, sum(_reserved(one, gpu) for one in gone if sits_on(one, gpu) and not _is_shown(one, gpu)))
+    left = tuple(one for one in gpu.processes if one.pid not in pids)
+    return replace(gpu, used=max(0, gpu.used - released), processes=left)
+
+
+def _card(gpu: Gpu, staying: Sequence[Instance], leaving: Sequence[Instance]) -> Card:
+    gpu = _freed(gpu, leaving, {process.pid for one in leaving for process in one.processes})
     kept = [one for one in staying if sits_on(one, gpu)]
-    going = [one for one in leaving if sits_on(one, gpu)]
-    ours = {process.pid for one in (*kept, *going) for process in one.processes}
+    ours = {process.pid for one in kept for process in one.processes}
     strangers = [one for one in gpu.processes if one.pid not in ours]
     told = sum(one.memory or 0 for one in gpu.processes)
     hidden = max(0, gpu.used - told)
     # What the driver shows of no process is somebody's: of our own that it does not show, as far as they may have it.
-    hidden -= min(hidden, sum(_reserved(one, gpu) for one in (*going, *kept) if not _is_shown(one, gpu)))
+    hidden -= min(hidden, sum(_reserved(one, gpu) for one in kept if not _is_shown(one, gpu)))
     foreign = hidden + sum(one.memory or 0 for one in strangers)
     holdings = [Holding(_who(one), _reserved(one, gpu)) for one in kept]
-    holdings += [Holding(words(one), one.memory) for one in strangers]
+    holdings += [Holding(holder_words(one), one.memory) for one in strangers]
     if hidden > BUSY and all(one.memory is not None for one in strangers):
         holdings.append(Holding("a process that cannot be seen", hidden))
     room = gpu.usable - foreign - sum(_reserved(one, gpu) for one in kept)
@@ -219,6 +232,8 @@ def place(asks: Sequence[Ask], found: Sequence[Card], links: Sequence[GpuLink], 
     refused = {error.what for error in placing.errors}
     free = [one for one in asks if one.pinned is None and one.count and _what(one) not in refused]
     placing.fit(free, insist=insist)
+    if placing.errors and found:
+        placing.errors[-1].tail = tuple(gpu_lines(rows(found, placing.cards)))
     return Placed(placing.placements, tuple(placing.errors), tuple(placing.cards))
 
 
@@ -355,6 +370,36 @@ def _cure(one: Ask) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------ before, after
+
+
+def across(wanted: Deployment, placement: Placement, inventory: Inventory) -> Iterator[str]:
+    """The known hang of engines that talk over PCIe (vllm 9920, 14449), told before the first start."""
+    pairs = set(combinations(sorted(placement.indexes), 2))
+    bridged = {(link.a, link.b) for link in inventory.links if link.distance == "nvlink"}
+    if vllm.ranks(wanted.spec) < 2 or not pairs - bridged or "NCCL_P2P_DISABLE" in wanted.spec.env:
+        return
+    where = "GPUs " + " and ".join(str(index) for index in sorted(placement.indexes))
+    why = "where engines are known to hang at their first start if an IOMMU or ACS is in between"
+    if inventory.peers_blocked:
+        why = f"and {inventory.peers_blocked}: engines are known to hang so at their first start"
+    cure = 'set NCCL_P2P_DISABLE: "1" under env in the environment, or have the IOMMU set to passthrough'
+    yield f"{wanted.name}: {where} talk over PCIe, {why}; should it hang, {cure}"
+
+
+def gpu_lines(rows: Sequence[GpuRow]) -> list[str]:
+    """Each card before and after, a line each, more where several share it."""
+    table = [("GPU", "NAME", "MEMORY", "NOW", "THEN")]
+    for row in rows:
+        now, then = _holdings(row.before), _holdings(row.after)
+        count = max(len(now), len(then))
+        shown = [(str(row.index), row.name or "-", format_memory(row.usable)), *([("", "", "")] * (count - 1))]
+        table += [(*left, *pair) for left, pair in zip(shown, zip_longest(now, then, fillvalue=""), strict=True)]
+    return columns(table)
+
+
+def _holdings(held: Sequence[Holding]) -> list[str]:
+    words = [f"{one.who} {format_memory(one.memory)}" if one.memory is not None else one.who for one in held]
+    return words or ["free"]
 
 
 def rows(before: Sequence[Card], after: Sequence[Card]) -> tuple[GpuRow, ...]:

@@ -5,14 +5,26 @@ all prepare steps come before the first of them (invariant 2), and a stop before
 (invariant 3). What orch did not make is an obstacle to name, never one to remove (invariant 6).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestrator.conflicts import conflicts, holds
 from orchestrator.drift import diff
+from orchestrator.engines import vllm
 from orchestrator.errors import PlanError, raise_all
 from orchestrator.history import rejection
-from orchestrator.model import Deployment, Instance, Intent, Observed, Phase, Record, RuntimeSpec
+from orchestrator.model import (
+    Deployment,
+    Instance,
+    Intent,
+    Inventory,
+    Observed,
+    Phase,
+    Placement,
+    Record,
+    RuntimeSpec,
+)
+from orchestrator.placement import Placed, across, asks, cards, place, rows, sits_on, without
 from orchestrator.plan import (
     Adjust,
     AwaitReady,
@@ -22,11 +34,13 @@ from orchestrator.plan import (
     Drift,
     Fetch,
     Forget,
+    GpuRow,
     Held,
     Pause,
     Plan,
     Preflight,
     Reason,
+    Repair,
     Start,
     Step,
     Stop,
@@ -67,8 +81,11 @@ def reconcile(desired: Sequence[Deployment], observed: Observed, options: Option
     observed = replace(observed, instances=_oldest_first(observed.instances))
     verdicts = [_judge(one, observed, options) for one in ordered]
     leaving = _leaving(ordered, observed, options)
-    raise_all([*_not_replaceable(observed, options), *_conflicts(verdicts, leaving, observed)])
-    return _Builder(verdicts, leaving, observed, options).plan()
+    staying = _staying(verdicts, leaving, observed)
+    placed = _placed(verdicts, staying, observed, options)
+    clashes = conflicts([one.deployment for one in verdicts if one.start], staying, observed)
+    raise_all([*_not_replaceable(observed, options), *clashes, *placed.errors])
+    return _Builder(verdicts, leaving, observed, options, placed).plan()
 
 
 def take_down(names: Iterable[str], observed: Observed, *, forget: bool) -> Plan:
@@ -101,7 +118,10 @@ def recover(failed: str, back: Sequence[Deployment], observed: Observed) -> Plan
     gone = {process.pid for one in (*live, *left) for process in one.processes}
     others = tuple(one for one in observed.instances if one.name != failed)
     free = {port: one for port, one in observed.holders.items() if one.pid not in gone}
-    up = reconcile(back, replace(observed, instances=others, holders=free), options)
+    left_over = replace(observed, instances=others, holders=free)
+    if observed.inventory:
+        left_over = replace(left_over, inventory=without(observed.inventory, (*live, *left)))
+    up = reconcile(back, left_over, options)
     drift = Drift(Reason.ROLLBACK)
     down = [_step("stop", failed, Stop(one, _drain(one)), drift) for one in live if not one.owned]
     down += [_step("clear", failed, Clear(one), drift) for one in left]
@@ -230,15 +250,20 @@ def _not_replaceable(observed: Observed, options: Options) -> list[PlanError]:
     return errors
 
 
-def _conflicts(verdicts: Sequence[_Verdict], leaving: Mapping[str, Reason], observed: Observed) -> list[PlanError]:
-    starting = [one.deployment for one in verdicts if one.start]
-    stopping = {one.marker.attempt for verdict in verdicts for one in verdict.stop}
-    staying = [
-        one
-        for one in observed.instances
-        if one.leader and one.name not in leaving and one.marker.attempt not in stopping
-    ]
-    return conflicts(starting, staying, observed)
+def _staying(verdicts: Sequence[_Verdict], leaving: Mapping[str, Reason], observed: Observed) -> list[Instance]:
+    ending = {one.marker.attempt for verdict in verdicts for one in (*verdict.stop, *verdict.clear)}
+    return [one for one in observed.instances if one.name not in leaving and one.marker.attempt not in ending]
+
+
+def _placed(verdicts: Sequence[_Verdict], staying: Sequence[Instance], observed: Observed, options: Options) -> Placed:
+    """To bring back what served a moment ago nothing is refused: it starts where it was."""
+    insist = options.reason is Reason.ROLLBACK
+    wanted, errors = asks([one.deployment for one in verdicts if one.start], observed, insist=insist)
+    inventory = observed.inventory or Inventory()
+    kept = {one.marker.attempt for one in staying}
+    ending = [one for one in observed.instances if one.marker.attempt not in kept]
+    found = place(wanted, cards(inventory, staying, ending), inventory.links, insist=insist)
+    return replace(found, errors=() if insist else (*errors, *found.errors))
 
 
 # ---------------------------------------------------------------------------------------------------- the plan itself
@@ -250,6 +275,7 @@ class _Builder:
     leaving: Mapping[str, Reason]
     observed: Observed
     options: Options
+    placed: Placed
     steps: list[Step] = field(default_factory=list)
     stopped: set[str] = field(default_factory=set)  # attempts
 
@@ -265,7 +291,26 @@ class _Builder:
             tuple(one.held for one in self.verdicts if one.held),
             tuple(one.deployment.name for one in self.verdicts if not (one.drift or one.held or one.stop or one.clear)),
             {one.deployment.name: self._cost(one.deployment.name) for one in starting if one.stop},
+            self._gpus(),
+            tuple(one for verdict in starting for one in self._warnings(verdict.deployment)),
         )
+
+    def _gpus(self) -> tuple[GpuRow, ...]:
+        """Before and after, where cards change hands."""
+        inventory = self.observed.inventory
+        if inventory is None or not any(one.indexes for one in self.placed.placements.values()):
+            return ()
+        return rows(cards(inventory, self.observed.instances, ()), self.placed.cards)
+
+    def _warnings(self, wanted: Deployment) -> Iterator[str]:
+        placement, inventory = self.placed.placements.get(wanted.name), self.observed.inventory
+        if placement and inventory and not self._ran_across(wanted):
+            yield from across(wanted, placement, inventory)
+
+    def _ran_across(self, wanted: Deployment) -> bool:
+        """Whether it was ready on several GPUs before: then what may hang there does not."""
+        record = self.observed.records.get(wanted.name)
+        return bool(record and record.revision and vllm.ranks(record.revision.deployment.spec) > 1)
 
     def _prepare(self, starting: Sequence[_Verdict]) -> None:
         built: set[RuntimeSpec] = set()
@@ -285,8 +330,23 @@ class _Builder:
                 if not one.complete and not blind and name not in fetched:
                     fetched.add(name)
                     self._add("fetch", verdict.deployment.name, Fetch(verdict.deployment, one), verdict.drift)
+        mended: set[str] = set()
+        for verdict in starting:
+            wanted = verdict.deployment
+            if wanted.environment not in mended and (repair := self._repair(wanted)):
+                mended.add(wanted.environment)
+                self._add("repair", wanted.name, repair, verdict.drift)
         for verdict in starting:
             self._add("preflight", verdict.deployment.name, Preflight(verdict.deployment), verdict.drift)
+
+    def _repair(self, wanted: Deployment) -> Repair | None:
+        """Of a runtime that was never looked into nobody knows what it needs."""
+        if mend := self.observed.mends.get(wanted.name):
+            return Repair(wanted, mend)
+        state = self.observed.runtimes.get(wanted.name)
+        here = self.observed.inventory is not None and bool(self.observed.inventory.gpus)
+        unknown = state is not None and state.info is None and vllm.device(wanted.spec.runtime, None) != "cpu"
+        return Repair(wanted, None) if here and unknown and wanted.policy.libcuda != "off" else None
 
     def _roll_out(self, verdict: _Verdict, *, first: bool) -> None:
         wanted, name = verdict.deployment, verdict.deployment.name
@@ -301,7 +361,7 @@ class _Builder:
         if verdict.start:
             for one, reason in self._in_the_way(wanted, first=first):
                 self._stop(name, one, Drift(reason))
-            self._add("start", name, Start(wanted), verdict.drift)
+            self._add("start", name, Start(wanted, self.placed.placements.get(name)), verdict.drift)
         if verdict.start or verdict.await_only:
             self._add("await", name, AwaitReady(wanted), verdict.drift)
         elif verdict.drift is not None:
@@ -316,10 +376,16 @@ class _Builder:
             reason = self.leaving.get(one.name) or moving.get(one.marker.attempt)
             if not one.leader or reason is None:
                 continue
-            clash = holds(one, self.observed) & wanted.claims
+            clash = holds(one, self.observed) & wanted.claims or self._shares(one, wanted)
             if clash or (first and reason is Reason.REPLACED):
                 found.append((one, reason))
         return found
+
+    def _shares(self, one: Instance, wanted: Deployment) -> bool:
+        """Whether it sits on a GPU that ``wanted`` gets."""
+        placement = self.placed.placements.get(wanted.name, Placement())
+        gpus = self.observed.inventory.gpus if self.observed.inventory else ()
+        return any(gpu.index in placement.indexes and sits_on(one, gpu) for gpu in gpus)
 
     def _leave(self, name: str, reason: Reason) -> None:
         live, left = _own(name, self.observed)

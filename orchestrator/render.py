@@ -5,7 +5,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.codec import digest
-from orchestrator.model import Deployment, Instance, Json, Phase, Pull, Weights
+from orchestrator.columns import columns
+from orchestrator.model import Deployment, Instance, Json, Mend, Phase, Placement, Pull, Weights
+from orchestrator.placement import gpu_lines
 from orchestrator.plan import (
     Adjust,
     AwaitReady,
@@ -16,6 +18,7 @@ from orchestrator.plan import (
     Fetch,
     FieldDiff,
     Forget,
+    GpuRow,
     Pause,
     Plan,
     Preflight,
@@ -53,7 +56,30 @@ def plan_text(plan: Plan, project: str) -> str:
     if prepare:
         text += ["prepare (nothing is stopped before all of this has succeeded)", *_steps(prepare, 1)]
     text += ["switch", *_steps(switch, len(prepare) + 1)]
-    return "\n".join([*text, *_downtime(plan)])
+    return "\n".join([*text, *_mended(plan), *_downtime(plan), *_gpu_table(plan.gpus), *_warned(plan)])
+
+
+def _mended(plan: Plan) -> list[str]:
+    mends = [step.change.mend for step in plan.steps if isinstance(step.change, Repair) and step.change.mend]
+    return [line for mend in mends for line in ("", *mend_lines(mend))]
+
+
+def mend_lines(mend: Mend) -> list[str]:
+    """What a mended libcuda changes in the engine's environment, line by line, and why."""
+    lines = [f"libcuda of {mend.environment}: {'; '.join(mend.why)}", "the engine's environment"]
+    for name in sorted({*mend.before, *mend.after}):
+        lines += [
+            f"  {mark} {name}={held[name]}" for mark, held in (("-", mend.before), ("+", mend.after)) if name in held
+        ]
+    return lines
+
+
+def _gpu_table(rows: Sequence[GpuRow]) -> list[str]:
+    return ["", *gpu_lines(rows)] if rows else []
+
+
+def _warned(plan: Plan) -> list[str]:
+    return ["", *(f"warning: {one}" for one in plan.warnings)] if plan.warnings else []
 
 
 def _subject(step: Step) -> str:
@@ -118,8 +144,9 @@ def describe(change: Change) -> tuple[str, str]:
             return f"stop {instance.name}", f"{_who(instance)}, {how}"
         case Clear(instance):
             return f"clear {instance.name}", f"left-over processes {_pids(instance)}"
-        case Start(wanted, _):
-            return f"start {wanted.name}", f"{wanted.spec.model.label} on port {wanted.spec.serve.port}"
+        case Start(wanted, placement):
+            where = f"port {wanted.spec.serve.port}{_on_gpus(placement)}"
+            return f"start {wanted.name}", f"{wanted.spec.model.label} on {where}"
         case AwaitReady(wanted):
             return f"await {wanted.name}", f"until it answers, up to {format_duration(wanted.policy.ready_timeout)}"
         case Adjust(wanted):
@@ -128,6 +155,13 @@ def describe(change: Change) -> tuple[str, str]:
             return f"mark {name} stopped", because
         case Forget(name):
             return f"forget {name}", "its record and its logs"
+
+
+def _on_gpus(placement: Placement | None) -> str:
+    if placement is None or not placement.gpus:
+        return ""
+    given = [str(index) for index in placement.indexes] or placement.gpus
+    return f" and GPU {given[0]}" if len(given) == 1 else f" and GPUs {', '.join(given)}"
 
 
 def weights_text(one: Weights) -> tuple[str, str]:
@@ -229,11 +263,17 @@ def plan_json(plan: Plan, project: str) -> Json:
         "held": [{"name": one.name, "why": one.why, "do": one.do} for one in plan.held],
         "steps": [_step_json(step) for step in plan.steps],
         "downtime_seconds": dict(plan.downtime),
+        "gpus": [_gpu_json(row) for row in plan.gpus],
+        "warnings": list(plan.warnings),
     }
 
 
+def _gpu_json(row: GpuRow) -> Json:
+    now, then = ([{"who": one.who, "bytes": one.memory} for one in held] for held in (row.before, row.after))
+    return {"index": row.index, "name": row.name, "usable_bytes": row.usable, "now": now, "then": then}
+
+
 def _step_json(step: Step) -> Json:
-    weights = {"weights": weights_json(step.change.weights)} if isinstance(step.change, Fetch) else {}
     return {
         "id": step.id,
         "deployment": step.name,
@@ -243,8 +283,21 @@ def _step_json(step: Step) -> Json:
         "detail": step.drift.detail,
         "fields": [_field_json(one) for one in step.drift.diffs],
         "needs": list(step.needs),
-        **weights,
+        **_details(step.change),
     }
+
+
+def _details(change: Change) -> dict[str, Json]:
+    match change:
+        case Fetch(_, weights):
+            return {"weights": weights_json(weights)}
+        case Repair(_, Mend() as mend):
+            laid = {"folder": mend.laid.folder, "target": mend.laid.target}
+            return {"mend": {**laid, "why": list(mend.why), "before": dict(mend.before), "after": dict(mend.after)}}
+        case Start(_, Placement() as placement):
+            return {"gpus": {"indexes": list(placement.indexes), "visible": list(placement.gpus)}}
+        case _:
+            return {}
 
 
 def _field_json(one: FieldDiff) -> Json:
@@ -286,12 +339,6 @@ def _uptime(row: Row, now: float) -> str:
 def _drift(row: Row) -> str:
     """What does not run cannot differ."""
     return row.drift or ("none" if _alive(row) else "-")
-
-
-def columns(table: Sequence[Sequence[str]]) -> list[str]:
-    """Left-aligned columns, two spaces apart, nothing behind the last one."""
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
 
 
 def status_json(rows: Iterable[Row], now: float, pulls: Iterable[Pull] = ()) -> Json:

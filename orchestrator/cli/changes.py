@@ -10,7 +10,7 @@ from orchestrator.cli.events import Console
 from orchestrator.cli.options import Output
 from orchestrator.controller import Outcome, Planner, look, turn, unfetchable
 from orchestrator.engines import vllm
-from orchestrator.errors import Declined, Interrupted, OrchError, StartFailed, UsageProblem
+from orchestrator.errors import Declined, Interrupted, OrchError, UsageProblem
 from orchestrator.model import Deployment
 from orchestrator.plan import Plan
 from orchestrator.ports import World
@@ -106,7 +106,7 @@ def _close(outcome: Outcome, output: Output, *, quiet: bool) -> int:
 
 def _explain(outcome: Outcome, error: OrchError) -> None:
     typer.echo(f"orch: {error}", err=True)
-    for line in error.tail if isinstance(error, StartFailed) else ():
+    for line in error.tail:
         typer.echo(f"  | {line}", err=True)
     if outcome.restored:
         typer.echo(f"orch: brought back {', '.join(outcome.restored)}, which serves as before", err=True)

@@ -11,7 +11,7 @@ import typer
 
 from orchestrator import __version__
 from orchestrator.cli import apply, lifecycle, logs, models, plan, pull, run, schema, status, validate
-from orchestrator.errors import OrchError, StartFailed
+from orchestrator.errors import OrchError
 
 app = typer.Typer(
     name="orch",
@@ -84,9 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _show(error: OrchError) -> None:
     for line in str(error).splitlines():
         typer.echo(f"orch: {line}", err=True)
-    if isinstance(error, StartFailed):
-        for line in error.tail:
-            typer.echo(f"  | {line}", err=True)
+    for line in error.tail:
+        typer.echo(f"  | {line}", err=True)
 
 
 if __name__ == "__main__":
