@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from fakes.cuda import Standins, make_standins
 from fakes.hub import Hub
 from fakes.runtime import make_fake_runtime
 from fakes.sandbox import Result, Sandbox, copy_project
@@ -84,6 +85,14 @@ def tls_hub() -> Iterator[Hub]:
         missing("a certificate takes the openssl command")
     with Hub(tls=True) as hub:
         yield hub
+
+
+@pytest.fixture(scope="session")
+def cuda_standins(tmp_path_factory: pytest.TempPathFactory) -> Standins:
+    """What stands in for a driver's libcuda, compiled once."""
+    if not shutil.which("gcc"):
+        missing("a stand-in for libcuda takes gcc")
+    return make_standins(tmp_path_factory.mktemp("libcuda"))
 
 
 @pytest.fixture(scope="session")

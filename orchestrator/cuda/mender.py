@@ -1,24 +1,150 @@
-"""libcuda for the engines of an environment: tested, and mended at user level."""
+"""libcuda for the engines of an environment: tested as they would find it, and mended at user level."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from orchestrator import environ
+from orchestrator.cuda import libcuda, links, trials
+from orchestrator.cuda.memory import Findings, Memory
+from orchestrator.cuda.places import Places
+from orchestrator.errors import HostError
 from orchestrator.model import Deployment, Laid, Mend, RuntimeInfo
 
 
 class CudaReader:
-    """``variables`` is the caller's environment, ``cache_dir`` keeps what tests told and may be deleted."""
+    """``variables`` is the caller's environment, ``cache_dir`` keeps what tests told and may be deleted. ``places`` is
+    where a driver is looked for."""
 
-    def __init__(self, variables: Mapping[str, str], cache_dir: Path) -> None:
+    def __init__(self, variables: Mapping[str, str], cache_dir: Path, places: Places | None = None) -> None:
         self.variables, self.cache_dir = variables, cache_dir
+        self.home = variables.get("HOME") or str(Path.home())
+        self.places = places or Places()
 
     def mend(self, wanted: Deployment, info: RuntimeInfo) -> Mend | None:
-        return None
+        """None, too, for what no link could mend: no compiler, no driver. Raises HostError when a test fails and the
+        library that the environment names is none."""
+        if info.device != "cuda" or wanted.policy.libcuda == "off":
+            return None
+        now = self.laid(wanted.environment)
+        found = self.findings(wanted, info)
+        why = _reasons(found, now, wanted.policy.libcuda)
+        if not why:
+            return None
+        if not found.driver:
+            _refuse_given(wanted, found)
+            return None
+        load = any(trial.name == "load" for trial in found.failed) or bool(now and now.load)
+        laid = Laid(str(self.folder(wanted.environment)), found.driver, load)
+        before, after = self.environment(wanted, info, now), self.environment(wanted, info, laid)
+        differ = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        return Mend(
+            wanted.environment,
+            laid,
+            {name: before[name] for name in differ if name in before},
+            {name: after[name] for name in differ if name in after},
+            why,
+        )
 
     def laid(self, environment: str) -> Laid | None:
-        return None
+        return links.read(self.folder(environment))
+
+    def findings(self, wanted: Deployment, info: RuntimeInfo) -> Findings:
+        """What the tests say of this runtime in the environment that its engine would get now; remembered."""
+        laid = self.laid(wanted.environment)
+        env = self.environment(wanted, info, laid)
+        places = self.places_of(wanted, info)
+        memory = Memory(self.cache_dir / "cuda", wanted.environment, info, env, places, laid)
+        if kept := memory.read():
+            return kept
+        found = _tested(info, env, places, always=bool(_stale(laid, wanted.policy.libcuda)))
+        if all(trial.settled for trial in found.trials):
+            memory.write(found)
+        return found
+
+    def environment(self, wanted: Deployment, info: RuntimeInfo, laid: Laid | None) -> dict[str, str]:
+        """Of the engine, but for which GPUs it sees."""
+        return environ.unmarked(self.variables, info, wanted.spec, None, laid)
+
+    def folder(self, environment: str) -> Path:
+        return links.top(self.home) / environment
+
+    def places_of(self, wanted: Deployment, info: RuntimeInfo) -> Places:
+        """``LD_LIBRARY_PATH`` as the files have it, stubs folders and all: what is found there is told."""
+        path = {**info.env, **wanted.spec.env}.get("LD_LIBRARY_PATH", "")
+        given = wanted.policy.libcuda if wanted.policy.libcuda.startswith("/") else ""
+        variables = {**self.environment(wanted, info, None), "LD_LIBRARY_PATH": path}
+        return replace(self.places, variables=variables, given=given, not_in=str(links.top(self.home)))
 
 
 class CudaMender(CudaReader):
     def repair(self, wanted: Deployment, info: RuntimeInfo) -> None:
-        return
+        if self.mend(wanted, info) is None:
+            return
+        with links.locked(self.home):
+            mend = self.mend(wanted, info)  # another process may have been faster
+            if mend is None:
+                return
+            was = links.lay(mend.laid)
+            try:
+                found = self.findings(wanted, info)
+                if found.failed:
+                    raise _helpless(mend, found)
+            except BaseException:
+                links.put_back(Path(mend.laid.folder), was)
+                raise
+
+    def unmend(self, environment: str) -> bool:
+        """Takes away what was laid; False when there was nothing. Raises HostError."""
+        folder = self.folder(environment)
+        if not folder.is_dir():
+            return False
+        with links.locked(self.home):
+            return links.take_away(folder)
+
+
+def _tested(info: RuntimeInfo, env: Mapping[str, str], places: Places, *, always: bool) -> Findings:
+    """``always``: look for the driver's library even if no trial fails."""
+    listed = libcuda.listing(places)
+    loaded = trials.load(info.python, env)
+    linked = trials.links(env, loaded.triton, listed, places.ldconfigs[0])
+    made = (loaded.trial, *linked)
+    seen = libcuda.candidates(places, listed)
+    if not always and not any(trial.failed for trial in made):
+        return Findings(made, seen, "", loaded.sites)
+    tried, driver = [], ""
+    for one in seen:
+        judged = replace(one, why=one.why if driver else trials.flaw(info.python, env, one))
+        tried.append(judged)
+        driver = driver or ("" if judged.why else judged.path)
+        if one.found == "the environment file" and not driver:
+            break  # that one or none
+    return Findings(made, tuple(tried), driver, loaded.sites)
+
+
+def _reasons(found: Findings, laid: Laid | None, given: str) -> tuple[str, ...]:
+    """Why links are to be laid, or laid anew."""
+    return (*(f"cannot {trial}" for trial in found.failed), *_stale(laid, given))
+
+
+def _stale(laid: Laid | None, given: str) -> tuple[str, ...]:
+    """Why links that were laid are no good, be it that the tests pass."""
+    if laid is None:
+        return ()
+    if given.startswith("/") and laid.target != given:
+        return (*links.broken(laid), f"{laid.folder} links to {laid.target}, and the environment names {given}")
+    return links.broken(laid)
+
+
+def _refuse_given(wanted: Deployment, found: Findings) -> None:
+    given = wanted.policy.libcuda
+    if given.startswith("/"):
+        why = next((one.why for one in found.candidates if one.path == given), "it was not found")
+        do = f"correct `cuda.libcuda` of the environment {wanted.environment}, or remove it"
+        raise HostError(f"use {given} as libcuda", why, do)
+
+
+def _helpless(mend: Mend, found: Findings) -> HostError:
+    still = "; ".join(str(trial) for trial in found.failed)
+    why = f"with links to {mend.laid.target} it still cannot {still}"
+    return HostError(f"mend libcuda of {mend.environment}", why, "the links were taken away; see `orch doctor`")
