@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator import find
 from orchestrator.checks import check_environment, check_profile, flag_name, look, section
+from orchestrator.engines.vllm import MEMORY_SHARE
 from orchestrator.errors import InputError, OrchError, Problems, raise_all
 from orchestrator.expand import Expander
 from orchestrator.findings import Findings, did_you_mean, listed
@@ -34,7 +35,7 @@ from orchestrator.schema_errors import Kind, check, schema_text
 from orchestrator.units import parse_duration, parse_size
 from orchestrator.yamldoc import parse
 
-__all__ = ["clashes", "load_environment", "load_profile", "load_set", "schema_text"]
+__all__ = ["clashes", "environment_file", "load_environment", "load_profile", "load_set", "schema_text"]
 
 
 def load_profile(path: str | Path, variables: Mapping[str, str], overrides: Sequence[str] = ()) -> Profile:
@@ -79,22 +80,41 @@ def load_set(
     for name in sorted({profile.environment for profile in profiles}):
         try:
             wanted_by = next(profile for profile in profiles if profile.environment == name)
-            environments[name] = load_environment(_environment_file(wanted_by, root), variables)
+            file = environment_file(name, root, wanted_by.source.at("environment"))
+            environments[name] = load_environment(file, variables)
         except OrchError as error:
             errors += _each(error)
     raise_all(errors)
     return tuple(profiles), environments
 
 
+def environment_file(name: str, root: Path, at: str = "") -> Path:
+    """The file of an environment by its name; ``at`` is where it was named. Raises InputError."""
+    folder = root / "environments"
+    for ending in find.ENDINGS:
+        if (file := folder / (name + ending)).is_file():
+            return file
+    known = sorted({path.stem for path in find.folder_files(folder)})
+    do = did_you_mean(name, known) or (f"there is {listed(known)}" if known else "")
+    why = f"there is no {find.display(folder / name)}.yaml"
+    raise InputError(f"use environment{'' if at else f' {name}'}", why, do, at)
+
+
 def clashes(profiles: Sequence[Profile]) -> list[InputError]:
-    """Why these cannot run together: the ports and pinned GPUs that two of them claim."""
+    """Why these cannot run together: the ports that two of them claim, and the pinned GPUs of which they ask for more
+    than all of the memory."""
     first: dict[str, tuple[Profile, str]] = {}
+    shares: dict[str, float] = {}
     found: list[InputError] = []
     for profile in profiles:
         pinned = profile.gpus if isinstance(profile.gpus, tuple) else ()
         port_at = profile.source.at("serve", "port")
         claims = [(f"port {profile.serve.port}", port_at, "change the port")]
-        claims += [(f"GPU {gpu}", profile.source.at("gpus"), "pin another GPU") for gpu in pinned]
+        for gpu in pinned:
+            first.setdefault(f"GPU {gpu}", (profile, profile.source.at("gpus")))
+            shares[gpu] = shares.get(gpu, 0.0) + (profile.serve.gpu_memory_utilization or MEMORY_SHARE)
+            if shares[gpu] > 1:
+                claims.append((f"GPU {gpu}", profile.source.at("gpus"), "pin another GPU"))
         for claim, at, cure in claims:
             other, where = first.setdefault(claim, (profile, at))
             if other is not profile:
@@ -218,17 +238,6 @@ def _whole(value: Json) -> Json:
 
 
 # ----------------------------------------------------------------------------------------------------------- one set
-
-
-def _environment_file(profile: Profile, root: Path) -> Path:
-    folder = root / "environments"
-    for ending in find.ENDINGS:
-        if (file := folder / (profile.environment + ending)).is_file():
-            return file
-    known = sorted({path.stem for path in find.folder_files(folder)})
-    do = did_you_mean(profile.environment, known) or (f"there is {listed(known)}" if known else "")
-    why = f"there is no {find.display(folder / profile.environment)}.yaml"
-    raise InputError("use environment", why, do, at=profile.source.at("environment"))
 
 
 def _same_names(profiles: Sequence[Profile]) -> list[InputError]:

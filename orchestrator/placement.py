@@ -23,6 +23,7 @@ WIDEST = 16
 """Cards looked at for one start; beyond that the sets are too many to compare."""
 TRIES = 2_000
 """Sets tried before the first fit for each is taken as the answer."""
+CURE = "start fewer, stop one in the same plan (`--replace NAME`), or lower serve.gpu_memory_utilization"
 _FARTHEST = 5
 _STEPS = {"nvlink": 0, "switch": 1, "bridge": 2, "node": 3, "system": 4}
 
@@ -59,22 +60,27 @@ class Card:
 
     def taken(self, name: str, share: float) -> "Card":
         need = self.need(share)
-        return replace(self, room=self.room - need, holdings=(*self.holdings, Holding(name, need)))
+        return replace(self, room=self.room - need, holdings=(*self.holdings, Holding(name, need, planned=True)))
+
+    @property
+    def closed(self) -> str:
+        """Why nothing at all can be placed on it, or nothing."""
+        if self.gpu.trouble:
+            return self.gpu.trouble
+        if self.gpu.mig:
+            return "is divided into MIG devices, which are named one by one under gpus"
+        return "is in the compute mode that prohibits its use" if self.gpu.mode == "prohibited" else ""
 
     def refusal(self, share: float) -> str:
         """Why this card cannot serve, or nothing."""
         gpu = self.gpu
-        if gpu.trouble:
-            return f"GPU {gpu.index} {gpu.trouble}"
-        if gpu.mig:
-            return f"GPU {gpu.index} is divided into MIG devices, which are named one by one under gpus"
-        if gpu.mode == "prohibited":
-            return f"GPU {gpu.index} is in the compute mode that prohibits its use"
+        if self.closed:
+            return f"GPU {gpu.index} {self.closed}"
         if gpu.mode == "exclusive" and self.holdings:
             return f"GPU {gpu.index} is in exclusive mode and {self.held}"
         if self.room < self.need(share):
             left = f"GPU {gpu.index} has {format_memory(max(0, self.room))}"
-            return f"{left}, {self.held}" if self.holdings else left
+            return f"{left} ({self.held})" if self.holdings else left
         return ""
 
     @property
@@ -83,7 +89,8 @@ class Card:
 
 
 def _held(one: Holding) -> str:
-    return f"{format_memory(one.memory)} held by {one.who}" if one.memory is not None else f"held by {one.who}"
+    how = "to go to" if one.planned else "held by"
+    return f"{how} {one.who}" if one.memory is None else f"{format_memory(one.memory)} {how} {one.who}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +274,7 @@ class _Placing:
             chosen.append(places[0])
         bad = [why for place in chosen if (why := self.cards[place].refusal(one.share))]
         if bad:
-            self.refuse(one, f"{self._needs(one)}: {'; '.join(bad)}", _cure(one))
+            self.refuse(one, f"{self._needs(one)}: {', '.join(bad)}", CURE)
             return
         self._put(one, chosen)
 
@@ -334,8 +341,8 @@ class _Placing:
             why = f"{self._needs(one)}" + (self._there_are() or ", and this host has none")
         else:
             bad = [why for card in self.cards if (why := card.refusal(one.share))]
-            why = f"{self._needs(one)}: {'; '.join(bad)}"
-        self.refuse(one, why, _cure(one))
+            why = f"{self._needs(one)}: {', '.join(bad)}"
+        self.refuse(one, why, CURE)
 
     def _needs(self, one: Ask) -> str:
         sizes = sorted({card.need(one.share) for card in self.cards if not card.gpu.trouble})
@@ -365,11 +372,11 @@ def _what(one: Ask) -> str:
     return f"place {one.name}"
 
 
-def _cure(one: Ask) -> str:
-    return "free one (`--replace NAME` stops a deployment in the same plan), or lower serve.gpu_memory_utilization"
-
-
 # ------------------------------------------------------------------------------------------------------ before, after
+
+
+def _shown_on(card: Card) -> tuple[Holding, ...]:
+    return (Holding(card.closed, None), *card.holdings) if card.closed else card.holdings
 
 
 def across(wanted: Deployment, placement: Placement, inventory: Inventory) -> Iterator[str]:
@@ -404,6 +411,6 @@ def _holdings(held: Sequence[Holding]) -> list[str]:
 
 def rows(before: Sequence[Card], after: Sequence[Card]) -> tuple[GpuRow, ...]:
     return tuple(
-        GpuRow(old.gpu.index, old.gpu.name, old.gpu.usable, old.holdings, new.holdings)
+        GpuRow(old.gpu.index, old.gpu.name, old.gpu.usable, _shown_on(old), _shown_on(new))
         for old, new in zip(before, after, strict=True)
     )

@@ -76,6 +76,13 @@ class Context:
 
         return load_set(paths, self.root, os.environ, given)
 
+    def environment(self, name: str) -> Environment:
+        """By its name, or its file. Raises InputError."""
+        from orchestrator.load import environment_file, load_environment
+
+        file = Path(name) if "/" in name or Path(name).is_file() else environment_file(name, self.root)
+        return load_environment(file, os.environ)
+
     def desired(
         self,
         paths: Sequence[str],
@@ -94,12 +101,8 @@ class Context:
         self, paths: Sequence[str], eyes: Eyes, given: Sequence[str] = (), *, quiet: bool
     ) -> tuple[Deployment, ...]:
         """The same as the files have it: revisions by their names, and nobody asked."""
-        from orchestrator.errors import raise_all
-        from orchestrator.load import clashes
-
         sets = [(list(paths), tuple(given))] if paths else _deployed(eyes, given)
         loaded = [(*self.load(some, known), known) for some, known in sets]
-        raise_all(clashes([profile for profiles, _, _ in loaded for profile in profiles]))
         if not quiet:
             _warn(one for _, environments, _ in loaded for one in environments.values())
         return tuple(

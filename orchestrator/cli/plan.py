@@ -8,6 +8,7 @@ import typer
 from orchestrator.cli import options
 
 if TYPE_CHECKING:
+    from orchestrator.cli.context import Context
     from orchestrator.controller import Planner
     from orchestrator.model import Deployment
 
@@ -22,6 +23,12 @@ def plan(
     given: options.Set = None,
     unpin: options.Unpin = False,
     refresh: options.Refresh = False,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            "--host", metavar="ENV", help="Plan for the host that this environment declares, as if nothing ran there."
+        ),
+    ] = None,
     root: options.Root = None,
     state_dir: options.StateDir = None,
     output: options.OutputOption = options.Output.TEXT,
@@ -32,6 +39,8 @@ def plan(
     from orchestrator.controller import look
 
     here = context(root, state_dir, paths or ())
+    if host is not None:
+        return _elsewhere(here, paths or (), given or (), host, output, detailed=detailed)
     desired = here.desired(paths or (), here.eyes, given or (), refresh=refresh)
     if not desired:
         return changes.nothing(here, output)
@@ -41,6 +50,30 @@ def plan(
     if detailed and not found.empty:
         return 2
     return 1 if blocked else 0
+
+
+def _elsewhere(
+    here: "Context",
+    paths: Sequence[str],
+    given: Sequence[str],
+    host: str,
+    output: options.Output,
+    *,
+    detailed: bool,
+) -> int:
+    """Reads files and nothing else: no state, no secret, no process, no network."""
+    from orchestrator.cli import changes
+    from orchestrator.declared import observed
+    from orchestrator.errors import UsageProblem
+    from orchestrator.resolve import resolve
+
+    if not paths:
+        raise UsageProblem("plan for another host", "no PATH says what", "name the profiles")
+    profiles, environments = here.load(paths, given)
+    desired = [resolve(one, environments[one.environment], {}, tuple(given)) for one in profiles]
+    found = planner(desired, prune=False, replace=(), unpin=False)(observed(desired, here.environment(host)))
+    changes.show(found, here, output)
+    return 2 if detailed and not found.empty else 0
 
 
 def planner(desired: "Sequence[Deployment]", *, prune: bool, replace: Sequence[str], unpin: bool) -> "Planner":

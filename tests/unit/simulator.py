@@ -7,7 +7,9 @@ from builders import NOW, running
 
 from orchestrator import history
 from orchestrator.codec import digest
-from orchestrator.model import Attempt, Deployment, Instance, Observed, Phase, Record, Revision
+from orchestrator.conflicts import claims
+from orchestrator.model import Attempt, Deployment, Instance, Inventory, Observed, Phase, Placement, Record, Revision
+from orchestrator.placement import cards, without
 from orchestrator.plan import Adjust, AwaitReady, Clear, Forget, Pause, Start, Step, Stop
 
 
@@ -22,9 +24,10 @@ def _apply(observed: Observed, step: Step, number: int) -> Observed:
         case Stop(instance) | Clear(instance):
             left = tuple(one for one in observed.instances if one.marker != instance.marker)
             assert len(left) < len(observed.instances), f"{step.id} ends what is not there"
-            return replace(observed, instances=left)
-        case Start(wanted, _):
-            return _start(observed, wanted, number)
+            inventory = observed.inventory and without(observed.inventory, [instance])
+            return replace(observed, instances=left, inventory=inventory)
+        case Start(wanted, placement):
+            return _start(observed, wanted, placement, number)
         case AwaitReady(wanted):
             last = _last(observed, wanted.name)
             up = tuple(replace(one, phase=Phase.READY) if one is last else one for one in observed.instances)
@@ -39,15 +42,20 @@ def _apply(observed: Observed, step: Step, number: int) -> Observed:
             return observed
 
 
-def _start(observed: Observed, wanted: Deployment, number: int) -> Observed:
+def _start(observed: Observed, wanted: Deployment, placement: Placement | None, number: int) -> Observed:
     for one in observed.instances:
         if one.leader and one.spec:
-            held = Deployment(one.name, "", one.spec).claims & wanted.claims
+            held = claims(Deployment(one.name, "", one.spec), observed) & claims(wanted, observed)
             assert not held, f"{wanted.name} starts while {one.name} holds {held}"
+    gpus = placement.gpus if placement else ()
     attempt = f"9{number:04d}-{wanted.name}"
-    fresh = running(wanted, pid=9000 + number, attempt=attempt, phase=Phase.STARTING, started_at=NOW + number)
+    fields = {"attempt": attempt, "phase": Phase.STARTING, "started_at": NOW + number, "gpus": gpus}
+    fresh = running(wanted, pid=9000 + number, **fields)
     record = history.started(observed.records.get(wanted.name), wanted.name, _attempt(fresh, wanted))
-    return _with(replace(observed, instances=(*observed.instances, fresh)), record)
+    observed = _with(replace(observed, instances=(*observed.instances, fresh)), record)
+    for card in cards(observed.inventory or Inventory(), observed.instances, ()):
+        assert card.room >= 0 or card.gpu.uuid not in gpus, f"{wanted.name} starts on a full GPU {card.gpu.index}"
+    return observed
 
 
 def _ready(observed: Observed, wanted: Deployment) -> Observed:
@@ -59,7 +67,9 @@ def _ready(observed: Observed, wanted: Deployment) -> Observed:
 
 def _attempt(instance: Instance, wanted: Deployment) -> Attempt:
     assert instance.leader is not None
-    return Attempt(instance.marker.attempt, instance.leader.pid, instance.leader.start, "boot", NOW, wanted)
+    return Attempt(
+        instance.marker.attempt, instance.leader.pid, instance.leader.start, "boot", NOW, wanted, gpus=instance.gpus
+    )
 
 
 def _last(observed: Observed, name: str) -> Instance:

@@ -425,7 +425,8 @@ BAD_ENVIRONMENTS = [
         ENVIRONMENT + "cuda: {home: ~/x, libcuda: no, hf_home: x}",
         [
             "cannot use cuda.home: ~ stands for $HOME, which is not set; write the path out",
-            'cannot use cuda.libcuda: "no" is not auto, off or the full path of a libcuda.so.1; write for example libcuda: auto',
+            'cannot use cuda.libcuda: "no" is not auto, off or the full path of a libcuda.so.1; '
+            "write for example libcuda: auto",
             "cannot use cuda.hf_home: cuda has no such key; did you mean cache.hf_home?",
         ],
     ),
