@@ -14,6 +14,7 @@ from typing import NoReturn
 import pytest
 from fakes.cuda import Standins, make_standins
 from fakes.hub import Hub
+from fakes.nvml import Nvml, build_library
 from fakes.runtime import make_fake_runtime
 from fakes.sandbox import Result, Sandbox, copy_project
 
@@ -93,6 +94,22 @@ def cuda_standins(tmp_path_factory: pytest.TempPathFactory) -> Standins:
     if not shutil.which("gcc"):
         missing("a stand-in for libcuda takes gcc")
     return make_standins(tmp_path_factory.mktemp("libcuda"))
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a stand-in libnvidia-ml.so.1."""
+    if not shutil.which("gcc"):
+        missing("a stand-in for the driver's library takes gcc")
+    return build_library(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def nvml(tmp_path: Path, nvml_library: Path) -> Nvml:
+    """Four idle RTX 6000 Ada; ``sandbox.env |= nvml.env`` puts them into the sandbox."""
+    script = tmp_path / "nvml.txt"
+    script.touch()
+    return Nvml(nvml_library, script)
 
 
 @pytest.fixture(scope="session")
