@@ -12,6 +12,7 @@ from orchestrator.shell import CommandFailed, run
 
 NAME = "libcuda.so.1"
 LINK = "libcuda.so"
+GIVEN = "the environment file"
 MACHINES = {"x86_64": 62, "aarch64": 183, "ppc64le": 21}  # e_machine of <elf.h>
 LDCONFIG_TIMEOUT = 20.0  # seconds
 _ROW = re.compile(r"\s*(\S+) \(.*\) => (/.*)")
@@ -21,12 +22,13 @@ _VERSIONED = re.compile(r"libcuda\.so\.[0-9]+\.[0-9.]+")
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """``real`` is where ``path`` leads in the end, ``found`` how it was come by. ``why`` it is not the driver's
-    library; empty for one that is, as far as a look tells."""
+    library; empty for one that is, as far as a look tells. ``init`` is what its cuInit answered when it was asked."""
 
     path: str
     real: str
     found: str
     why: str = ""
+    init: int | None = None
 
     @property
     def good(self) -> bool:
@@ -69,7 +71,7 @@ def candidates(places: Places, listed: Listing | None = None) -> tuple[Candidate
 
 def _paths(places: Places, listed: Listing) -> Iterator[tuple[str, str]]:
     if places.given:
-        yield places.given, "the environment file"
+        yield places.given, GIVEN
     yield from ((path, "ldconfig") for name, path in listed.rows if name == NAME)
     for folder, how in places.folders():
         yield from ((str(folder / name), how) for name in names_in(folder))

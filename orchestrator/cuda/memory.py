@@ -10,31 +10,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.codec import from_file, to_json
-from orchestrator.cuda import trials
+from orchestrator.cuda import links, trials
 from orchestrator.cuda.libcuda import LINK, Candidate
 from orchestrator.cuda.places import Places
-from orchestrator.cuda.trials import Trial
+from orchestrator.cuda.trials import Loaded, Trial
 from orchestrator.files import read_json, write_json
 from orchestrator.model import Json, Laid, RuntimeInfo
 
 SCHEMA = 1
 CONCERNED = (
-    "CC", "COMPILER_PATH", "CONDA_PREFIX", "CUDA_HOME", "CUDA_PATH", "GCC_EXEC_PREFIX", "HOME", "LIBRARY_PATH", "PATH",
-    "PYTHONHOME", "PYTHONPATH",
+    "CC", "COMPILER_PATH", "CONDA_PREFIX", "CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "GCC_EXEC_PREFIX", "HOME",
+    "LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH",
 )  # fmt: skip
 """And all that begin with LD_ or TRITON_: the variables that loading and linking depend on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """``trials`` in the order in which they were made, ``candidates`` best first. ``driver`` is the first of these
-    that was loaded and is the driver's library; empty when none is, and when no trial failed and none was asked for.
-    ``sites`` are the folders of the runtime's packages."""
+    """What loading showed, the trials of linking, and ``candidates``, best first. ``driver`` is the one of these that
+    was loaded and is to be linked to; empty when there is none, and when no trial failed and none was asked for."""
 
-    trials: tuple[Trial, ...] = ()
+    loaded: Loaded
+    linked: tuple[Trial, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     driver: str = ""
-    sites: tuple[str, ...] = ()
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        return (self.loaded.trial, *self.linked)
 
     @property
     def failed(self) -> tuple[Trial, ...]:
@@ -56,7 +59,7 @@ class Memory:
         self._seen: Json = {
             "libraries": {str(folder): _libraries(folder) for folder in places.watched()},
             "files": _files([info.python, str(places.cache_file), places.given, compiler, nvcc, *places.ldconfigs]),
-            "laid": _libraries(Path(laid.folder)) if laid else None,
+            "laid": links.broken(laid) if laid else None,
         }
 
     def read(self) -> Findings | None:
@@ -77,7 +80,7 @@ class Memory:
 
 def _learnt(found: Findings) -> Json:
     """The state of what only the tests told of: packages, and libraries in folders that nobody knew."""
-    return _files([*found.sites, *(one.path for one in found.candidates)])
+    return _files([*found.loaded.sites, *(one.path for one in found.candidates)])
 
 
 def _files(paths: Iterable[str | None]) -> Json:

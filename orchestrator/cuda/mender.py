@@ -1,11 +1,12 @@
 """libcuda for the engines of an environment: tested as they would find it, and mended at user level."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from orchestrator import environ
 from orchestrator.cuda import libcuda, links, trials
+from orchestrator.cuda.libcuda import GIVEN, Candidate
 from orchestrator.cuda.memory import Findings, Memory
 from orchestrator.cuda.places import Places
 from orchestrator.errors import HostError
@@ -108,18 +109,30 @@ def _tested(info: RuntimeInfo, env: Mapping[str, str], places: Places, *, always
     listed = libcuda.listing(places)
     loaded = trials.load(info.python, env)
     linked = trials.links(env, loaded.triton, listed, places.ldconfigs[0])
-    made = (loaded.trial, *linked)
     seen = libcuda.candidates(places, listed)
-    if not always and not any(trial.failed for trial in made):
-        return Findings(made, seen, "", loaded.sites)
-    tried, driver = [], ""
+    # One that loads and finds no GPU may hide one that does: a compatibility library, a driver inside WSL2.
+    doubtful = loaded.trial.ok and loaded.init != 0
+    if not always and not doubtful and not any(trial.failed for trial in (loaded.trial, *linked)):
+        return Findings(loaded, linked, seen)
+    judged, driver = _judged(info, env, seen)
+    if doubtful and driver and driver.init == 0:
+        why = f"{loaded.path} finds no GPU (its cuInit answers {loaded.init}), and {driver.path} does"
+        loaded = replace(loaded, trial=replace(loaded.trial, ok=False, why=why))
+    return Findings(loaded, linked, judged, driver.path if driver else "")
+
+
+def _judged(
+    info: RuntimeInfo, env: Mapping[str, str], seen: Sequence[Candidate]
+) -> tuple[tuple[Candidate, ...], Candidate | None]:
+    """Loads one after the other until one finds a GPU. That one, or else the first that loads."""
+    judged: list[Candidate] = []
     for one in seen:
-        judged = replace(one, why=one.why if driver else trials.flaw(info.python, env, one))
-        tried.append(judged)
-        driver = driver or ("" if judged.why else judged.path)
-        if one.found == "the environment file" and not driver:
-            break  # that one or none
-    return Findings(made, tuple(tried), driver, loaded.sites)
+        judged.append(trials.judged(info.python, env, one))
+        if judged[-1].init == 0 or one.found == GIVEN:
+            break  # what the environment file names is that one or none
+    good = [one for one in judged if one.good]
+    driver = next((one for one in good if one.init == 0), good[0] if good else None)
+    return (*judged, *seen[len(judged) :]), driver
 
 
 def _reasons(found: Findings, laid: Laid | None, given: str) -> tuple[str, ...]:

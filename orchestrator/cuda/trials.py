@@ -10,10 +10,11 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.cuda.libcuda import NAME, Candidate, Listing
+from orchestrator.environ import join_path
 from orchestrator.model import Json
 from orchestrator.shell import CommandFailed, run
 
@@ -77,15 +78,15 @@ def load(python: str, env: Mapping[str, str]) -> Loaded:
     )
 
 
-def flaw(python: str, env: Mapping[str, str], candidate: Candidate) -> str:
-    """Why this file, loaded by its path, is not the driver's library, or ""."""
+def judged(python: str, env: Mapping[str, str], candidate: Candidate) -> Candidate:
+    """The same after it was loaded by its path: with why it is not the driver's library, and what cuInit answers."""
     if candidate.why:
-        return candidate.why
+        return candidate
     # The libraries that it needs in turn lie beside it.
     beside = os.path.dirname(candidate.path)  # noqa: PTH120 (of a string)
-    path = ":".join(entry for entry in (env.get("LD_LIBRARY_PATH", ""), beside) if entry)
+    path = join_path([*env.get("LD_LIBRARY_PATH", "").split(":"), beside])
     answer = ask((python, str(INSIDE), "load", candidate.path), {**env, "LD_LIBRARY_PATH": path}, LOAD_TIMEOUT)
-    return "" if answer["ok"] else str(answer["why"])
+    return replace(candidate, why="" if answer["ok"] else str(answer["why"]), init=answer.get("init"))
 
 
 def torch_view(python: str, env: Mapping[str, str]) -> Mapping[str, Json]:

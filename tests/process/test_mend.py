@@ -5,14 +5,11 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fakes.cuda import Host, Standins, describe, make_cuda_runtime
 
-from orchestrator import shell
-from orchestrator.errors import HostError
 from orchestrator.model import Deployment, Laid
 
 MakeHost = Callable[..., Host]
