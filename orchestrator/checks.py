@@ -93,6 +93,8 @@ def check_environment(value: Json, stem: str, findings: Findings) -> None:
         for name in section(value, where):
             if name.startswith("ORCH_") or name == "SPT_NOENV":
                 findings.add((where, name), "orch finds its processes again by it", "leave it out")
+            elif name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+                findings.add((where, name), "orch sets it, for each profile", "use gpus in the profile")
     for name in section(value, "env"):
         if name in section(value, "secrets"):
             findings.add(("env", name), "it is under secrets too", "remove one of the two")

@@ -181,6 +181,9 @@ class _Walk:
             self.world.host.secret(name, ref)
         self.world.state.check_writable(wanted.name)
         info = self._runtime(spec.runtime)
+        if info.device == "cuda" and spec.gpus != 0 and self.observed.inventory is None:
+            why = f"{info.engine} {info.version} computes on GPUs, and there is no NVIDIA driver on this host"
+            raise PlanError(f"start {wanted.name}", why, "see `orch doctor`", wanted.source.at("environment"))
         if complaint := self.world.runtimes.check_argv(info, vllm.flags(spec, info.style), self.world.events.say):
             why = f"{info.engine} {info.version} refuses its flags: {complaint}"
             raise PlanError(f"start {wanted.name}", why, "correct them in the profile", wanted.source.at("serve"))

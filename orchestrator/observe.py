@@ -37,7 +37,7 @@ def observe(eyes: Eyes, desired: Sequence[Deployment] = ()) -> Observed:
         runtimes={one.name: states[one.spec.runtime] for one in desired},
         holders=eyes.host.holders(ports) if ports else {},
         weights={one.name: eyes.weights.state(one) for one in desired},
-        inventory=eyes.gpus.inventory() if desired else None,
+        inventory=eyes.gpus.inventory(),
         mends=_mends(eyes, desired, states),
     )
 

@@ -151,8 +151,8 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """``who`` holds how many bytes of a card, in a person's words; None: the driver does not tell. ``planned``: once the
-    plan is carried out."""
+    """``who`` holds how many bytes of a card, in a person's words; None: the driver does not tell. ``planned``:
+    once the plan is carried out."""
 
     who: str
     memory: int | None

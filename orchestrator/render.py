@@ -28,8 +28,8 @@ from orchestrator.plan import (
     Step,
     Stop,
 )
-from orchestrator.status import Row
-from orchestrator.units import format_duration, format_size
+from orchestrator.status import GpuUse, Row
+from orchestrator.units import format_duration, format_memory, format_size
 
 VERSION = 1
 """Of the JSON documents: raised when a key changes its meaning or goes."""
@@ -321,11 +321,17 @@ def status_text(rows: Sequence[Row], now: float, pulls: Sequence[Pull] = ()) -> 
     lines = columns(table)
     for row in rows:
         lines += [f"  {row.name}: {note}" for note in row.notes]
+        if row.gpus:
+            lines.append(f"  {row.name}: {', '.join(_gpu_use(one) for one in row.gpus)}")
         if row.supervised_by:
             lines.append(f"  {row.name}: supervised by {row.supervised_by}")
         if row.log:
             lines.append(f"  {row.name}: log {row.log}")
     return "\n".join([*lines, *fetching])
+
+
+def _gpu_use(one: GpuUse) -> str:
+    return f"GPU {one.index}" + (f" {format_memory(one.memory)}" if one.memory is not None else "")
 
 
 def _alive(row: Row) -> bool:
@@ -357,6 +363,7 @@ def _row_json(row: Row) -> Json:
         "processes": list(row.pids),
         "since": row.since,
         "supervised_by": row.supervised_by,
+        "gpus": [{"index": one.index, "memory_bytes": one.memory} for one in row.gpus],
         "revision": row.revision,
         "digest": row.digest,
         "drift": row.drift,

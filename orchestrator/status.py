@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from orchestrator.codec import digest
 from orchestrator.drift import diff
 from orchestrator.engines import vllm
-from orchestrator.model import Deployment, Instance, Intent, Observed, Phase, Record
+from orchestrator.model import Deployment, Instance, Intent, Inventory, Observed, Phase, Record
+from orchestrator.placement import sits_on
+
+
+@dataclass(frozen=True, slots=True)
+class GpuUse:
+    """A card that an engine has. ``memory`` in bytes, what its processes use of it now; None where the driver does not
+    tell."""
+
+    index: int
+    memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +33,7 @@ class Row:
     pids: tuple[int, ...] = ()
     since: float | None = None
     supervised_by: str = ""
+    gpus: tuple["GpuUse", ...] = ()
     revision: int | None = None
     digest: str = ""
     drift: str = ""
@@ -60,11 +71,22 @@ def _row(name: str, observed: Observed, wanted: Deployment | str | None) -> Row:
         pids=tuple(process.pid for process in instance.processes) if instance else (),
         since=instance.started_at if instance else None,
         supervised_by="orch run" if instance and instance.owned else "",
+        gpus=_gpus(instance, observed.inventory) if instance and observed.inventory else (),
         revision=revision.number if revision else None,
         digest=digest(spec) if spec else "",
         drift=_drift(instance, wanted),
         log=(instance.log if instance else "") or (record.attempt.log if record and record.attempt else ""),
         notes=_notes(phase, instance, record, mine),
+    )
+
+
+def _gpus(instance: Instance, inventory: Inventory) -> tuple[GpuUse, ...]:
+    pids = {one.pid for one in instance.processes}
+    held = [(gpu, [one.memory for one in gpu.processes if one.pid in pids]) for gpu in inventory.gpus]
+    return tuple(
+        GpuUse(gpu.index, sum(one or 0 for one in shown) if shown and None not in shown else None)
+        for gpu, shown in held
+        if sits_on(instance, gpu)
     )
 
 

@@ -30,6 +30,9 @@ class World:
     def tail(self, *_: object) -> tuple[str, ...]:
         return ()
 
+    def inventory(self) -> None:
+        return None
+
     def ask(self, endpoint: Endpoint, *_: object) -> Answer:
         self.asked.append(endpoint)
         return Answer(True)

@@ -32,8 +32,9 @@ from orchestrator.model import (
 )
 from orchestrator.plan import Plan, Repair, Start, Stop
 from orchestrator.reconcile import Options, reconcile, recover
-from orchestrator.render import plan_text
+from orchestrator.render import plan_text, status_text
 from orchestrator.resolve import resolve
+from orchestrator.status import GpuUse, rows
 
 GIB = 1 << 30
 ROOT = Path(__file__).resolve().parents[2]
@@ -227,7 +228,7 @@ def test_a_mend_is_a_step_of_prepare_that_shows_the_environment_line_by_line() -
     pair = [model("a", 8000), model("b", 8001)]
     plan = reconcile(pair, replace(world(of=pair), mends={"a": MEND, "b": MEND}))
     assert repairs(plan) == [Repair(pair[0], MEND)]
-    check("plans", "mended-libcuda", plan_text(plan, "lab"))
+    check("placement", "mended-libcuda", plan_text(plan, "lab"))
 
 
 def test_a_converged_deployment_is_not_mended() -> None:
@@ -291,3 +292,16 @@ def test_a_plan_never_fills_a_card_over_and_leaves_nothing_to_do(drawn: tuple[An
         return
     after = simulate(observed, plan.steps)  # asserts on its way that no card is over-full
     assert reconcile(desired, after, options).empty
+
+
+# ---------------------------------------------------------------------------------------------------------- the status
+
+
+def test_the_status_shows_which_cards_and_how_much_of_them() -> None:
+    one = model("a", 8000, tp=2)
+    here = running(one, gpus=("GPU-00", "GPU-22"))
+    held = GpuProcess(4001, 40 * GIB)
+    cards = Inventory((gpu(0, 40 * GIB, processes=(held,)), gpu(1), gpu(2)))
+    (row,) = rows(world([here], cards), {})
+    assert row.gpus == (GpuUse(0, 40 * GIB), GpuUse(2))
+    assert "  a: GPU 0 40.0 GiB, GPU 2\n" in status_text([row], 0.0)
