@@ -17,10 +17,12 @@ def runtime(one: Engine, machine: Machine) -> Iterator[Finding]:
     why, _, do = state.why.partition("; ")
     if state.status == "missing":
         yield Finding(name, "bad", why or "it is not there", one.runtime.label, do or "name one that exists")
+    elif state.status == "buildable":
+        yield Finding(name, "not checked", why, one.runtime.label, "`orch apply` builds it")
     elif one.info is None:
-        yield Finding(name, "not checked", why or "it was not looked into", one.runtime.label, "`orch apply` builds it")
-    else:
-        torch = f", torch {one.info.torch}" if one.info.torch else ", without torch"
+        yield Finding(name, "not checked", why, one.runtime.label)
+    elif one.info is not None:
+        torch = f", torch {one.info.torch}" if one.info.torch else ""
         yield Finding(name, "good", f"{one.info.engine} {one.info.version}{torch}", one.info.prefix)
     if one.device == "cuda" and not machine.gpu:
         do = "use an environment whose runtime computes on the CPU, or go where the GPU is"
@@ -34,40 +36,57 @@ def activation(one: Engine, _: Machine) -> Iterator[Finding]:
     elif trial is None:
         yield Finding(name, "not checked", "the conda environment is not there")
     elif trial.passed:
-        yield Finding(name, "good", trial.found)
+        yield Finding(name, "good", trial.what)
     else:
         do = "mend that script; `conda list` tells which package brought it"
-        yield Finding(name, "bad", f"a script of activate.d fails: {trial.why}", trial.found, do)
+        yield Finding(name, "bad", f"a script of activate.d fails: {trial.why}", trial.what, do)
 
 
 def loading(one: Engine, machine: Machine) -> Iterator[Finding]:
-    return _trial("libcuda for loading", one.load, "libcuda.so.1 does not load", one, machine)
+    name = "libcuda for loading"
+    if one.load is None:
+        yield Finding(name, "not checked", one.untested or "it was not tried")
+        return
+    yield _trial(name, one.load, one, machine)
+    if one.load.passed and one.mend and not any(trial.passed is False for trial in one.links):
+        yield Finding(name, "warning", "; ".join(one.mend.why), one.mend.laid.folder, _fix(one), True)
 
 
 def linking(one: Engine, machine: Machine) -> Iterator[Finding]:
-    return _trial("libcuda for linking", one.link, "a program cannot be linked with libcuda", one, machine)
-
-
-def _trial(name: str, trial: Trial | None, fault: str, one: Engine, machine: Machine) -> Iterator[Finding]:
-    """What orch laid makes a test pass as well as anything: the tests are those of an engine that orch starts."""
-    if trial is None:
+    name = "libcuda for linking"
+    if one.load is None:
         yield Finding(name, "not checked", one.untested or "it was not tried")
-    elif trial.passed:
-        laid = one.laid and f"through the links in {one.laid.folder}"
-        yield Finding(name, "good", trial.found or "it does", laid or "")
-    elif one.mendable:
-        do = f"`orch doctor {one.name} --fix` lays links in your home"
-        yield Finding(name, "bad", f"{fault}: {trial.why}", one.candidates[0] if one.candidates else "", do, True)
-    elif not one.candidates:
-        if machine.gpu:
-            yield Finding(name, "bad", f"{fault}: {trial.why}", do="install the driver's libraries; none is here")
-        else:
-            yield Finding(name, "not checked", f"{NO_GPU}, and no libcuda")
-    elif one.libcuda == "off":
-        do = "write `libcuda: auto` into the environment's `cuda:`, then `orch doctor --fix`"
-        yield Finding(name, "bad", f"{fault}: {trial.why}", one.candidates[0], do)
-    else:
-        yield Finding(name, "warning", f"{fault}: {trial.why}; this runtime does not need it", one.candidates[0])
+    elif not one.links:
+        yield Finding(name, "not needed", "nothing in this runtime links at run time")
+    for trial in one.links:
+        yield _trial(name, trial, one, machine)
+
+
+def _trial(name: str, trial: Trial, one: Engine, machine: Machine) -> Finding:
+    """What orch laid makes a test pass as well as anything: the tests are those of an engine that orch starts."""
+    found = f"cannot {trial.what}: {trial.why}"
+    where = one.candidates[0] if one.candidates else ""
+    if trial.passed:
+        through = one.laid.folder if one.laid else where
+        return Finding(name, "good", f"can {trial.what}", through)
+    if trial.passed is None:
+        return Finding(name, "not checked", f"could not try to {trial.what}: {trial.why}", do="see to that first")
+    if one.mend:
+        return Finding(name, "bad", found, where, _fix(one), True)
+    if one.refused:
+        why, _, do = one.refused.partition("; ")
+        return Finding(name, "bad", f"{found}; and {one.libcuda} cannot stand in: {why}", one.file, do)
+    if one.candidates and one.libcuda == "off":
+        do = f"write `libcuda: auto` into {one.file}, then `orch doctor {one.name} --fix`"
+        return Finding(name, "bad", found, where, do)
+    if not machine.gpu and not one.candidates:
+        return Finding(name, "not checked", f"{NO_GPU}, and no libcuda")
+    others = f"; {'; '.join(one.rejected)}" if one.rejected else ""
+    return Finding(name, "bad", f"{found}{others}", where, "install the driver's libraries: none here is whole")
+
+
+def _fix(one: Engine) -> str:
+    return f"`orch doctor {one.name} --fix` lays links in your home"
 
 
 def cuda_home(one: Engine, machine: Machine) -> Iterator[Finding]:
@@ -96,29 +115,31 @@ def cuda_home(one: Engine, machine: Machine) -> Iterator[Finding]:
         yield Finding(name, "good", f"{home.path}{f', CUDA {home.version}' if home.version else ''}", home.says)
 
 
-def compilers(one: Engine, machine: Machine) -> Iterator[Finding]:
-    """Triton compiles as soon as it is used; FlashInfer and others ask for nvcc and ninja, for some models only."""
-    tools, bad = one.tools, False
+def compiler(one: Engine, _: Machine) -> Iterator[Finding]:
+    name, tools = "C compiler", one.tools
     if not tools.compiler:
         do = "install one (`sudo apt install build-essential`), or name it in `env:` as CC"
-        yield Finding("C compiler", "bad", "there is none, and Triton compiles at the first start", do=do)
+        yield Finding(name, "bad", "there is none, and Triton compiles at the first start", do=do)
     elif tools.headers == "":
         do = "install Python's headers (`sudo apt install python3-dev`, of the same version)"
-        yield Finding("C compiler", "warning", "the runtime's Python has no Python.h: Triton includes it", do=do)
+        yield Finding(name, "warning", "the runtime has no Python.h, which Triton includes", tools.compiler, do)
     else:
-        yield Finding("C compiler", "good", tools.compiler)
+        yield Finding(name, "good", tools.compiler)
+
+
+def nvcc_and_ninja(one: Engine, _: Machine) -> Iterator[Finding]:
+    """What FlashInfer and others compile their kernels with, for some models and some cards."""
+    name, tools = "nvcc and ninja", one.tools
     if not tools.nvcc:
-        bad = True
+        found = "there is no nvcc: a start that compiles kernels (FlashInfer) fails (vllm issue 49497)"
         do = "install a CUDA toolkit of torch's CUDA, and name it as cuda.home"
-        found = "there is none: a start that compiles kernels (FlashInfer) fails (vllm issue 49497)"
-        yield Finding("nvcc and ninja", "warning", found, do=do)
+        yield Finding(name, "warning", found, do=do)
     if not tools.ninja:
-        bad = True
-        python = one.info.python if one.info else "PYTHON"
         found = "there is no ninja, by which kernels are compiled at run time"
-        yield Finding("nvcc and ninja", "warning", found, do=f"`uv pip install -p {python} ninja`")
-    if not bad:
-        yield Finding("nvcc and ninja", "good", f"{tools.nvcc}, {tools.ninja}")
+        do = f"`uv pip install -p {one.info.python if one.info else 'PYTHON'} ninja`"
+        yield Finding(name, "warning", found, do=do)
+    if tools.nvcc and tools.ninja:
+        yield Finding(name, "good", f"{tools.nvcc}, {tools.ninja}")
 
 
 def torch_and_driver(one: Engine, machine: Machine) -> Iterator[Finding]:

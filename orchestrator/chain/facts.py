@@ -1,10 +1,10 @@
 """What is known of a machine and of one environment on it, and what is said of each link. Sizes in bytes, times in
 seconds since the epoch. An empty ``trouble`` means that there is none."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.model import Inventory, Laid, RuntimeInfo, RuntimeSpec, RuntimeState
+from orchestrator.model import Inventory, Laid, Mend, RuntimeInfo, RuntimeSpec, RuntimeState
 
 Status = Literal["good", "warning", "bad", "not checked", "not needed"]
 
@@ -86,15 +86,17 @@ class Machine:
     def gpu(self) -> bool:
         """Whether anything at all tells of an NVIDIA GPU."""
         seen = self.inventory is not None and bool(self.inventory.gpus)
-        return bool(self.cards or self.kernel or seen or any(node.there for node in self.nodes))
+        nodes = not self.wsl and any(node.there for node in self.nodes)  # WSL has its own on any machine
+        return bool(self.cards or self.kernel or seen or nodes or (self.wsl and self.smi.path))
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A test that was really carried out. ``found``: what it found, and where; ``why`` it failed, in its own words."""
+    """A test that was really carried out: ``what`` was tried, and ``why`` it failed, in its own words. ``passed`` None:
+    it could not be carried out."""
 
-    passed: bool
-    found: str = ""
+    passed: bool | None
+    what: str = ""
     why: str = ""
 
 
@@ -143,9 +145,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """One environment and its runtime. ``load`` and ``link`` are None when the test was not carried out, ``torch`` None
-    when it was not asked, ``activation`` None where there is none. ``device`` as RuntimeInfo has it. ``newest`` is the
-    time of the runtime's newest file. ``untested`` says why there is no trial."""
+    """One environment and its runtime. ``device`` is as RuntimeInfo has it. ``candidates`` are the libraries that may
+    be the driver's, best first, ``rejected`` the others, each with the reason. ``load`` None: not tried, ``untested``
+    says why; ``links`` are the tests of all that links at run time. ``mend`` is what orch can do about it, ``refused``
+    why it cannot. ``torch`` and ``activation`` are None when there was none to ask. ``path`` is LD_LIBRARY_PATH as the
+    files have it, and ``path_says`` which. ``newest`` is when something was last installed."""
 
     name: str
     runtime: RuntimeSpec
@@ -154,11 +158,13 @@ class Engine:
     device: str = ""
     libcuda: str = "auto"
     candidates: tuple[str, ...] = ()
+    rejected: tuple[str, ...] = ()
     load: Trial | None = None
-    link: Trial | None = None
+    links: tuple[Trial, ...] = ()
     untested: str = ""
     laid: Laid | None = None
-    mendable: bool = False
+    mend: Mend | None = None
+    refused: str = ""
     home: Home | None = None
     tools: Tools = Tools()
     torch: Torch | None = None
@@ -169,7 +175,6 @@ class Engine:
     path_says: str = ""
     cache: Folder | None = None
     newest: float = 0.0
-    env: dict[str, str] = field(default_factory=dict)
 
     @property
     def info(self) -> RuntimeInfo | None:

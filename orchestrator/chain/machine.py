@@ -75,6 +75,9 @@ def device_nodes(machine: Machine) -> Iterator[Finding]:
     if not machine.gpu:
         yield Finding(name, "not checked", NO_GPU)
         return
+    if not machine.kernel and not machine.wsl and not any(node.there for node in machine.nodes):
+        yield Finding(name, "not checked", "no driver is there to make them")
+        return
     broken = [node for node in machine.nodes if node.trouble]
     for node in broken:
         yield Finding(name, "bad", f"{node.trouble}{_rights(node)}", node.path, _node_cure(node, machine))
@@ -132,7 +135,7 @@ def cards(machine: Machine) -> Iterator[Finding]:
 
 
 def peers(machine: Machine) -> Iterator[Finding]:
-    name, seen = "IOMMU, ACS", machine.inventory
+    name, seen = "IOMMU and ACS", machine.inventory
     if not machine.gpu:
         yield Finding(name, "not checked", NO_GPU)
     elif seen is None or seen.why:

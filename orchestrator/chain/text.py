@@ -59,14 +59,14 @@ def _sum(sections: Sequence[Section]) -> str:
     return f"{words}; `orch doctor --fix` mends {fixable} of them." if fixable else f"{words}."
 
 
-def report_json(sections: Sequence[Section], mended: Sequence[Mend] = (), unmended: Sequence[str] = ()) -> Json:
-    """``mended`` and ``unmended`` are what this call has laid, and the environments of which it removed that."""
+def report_json(sections: Sequence[Section], mended: Sequence[Mend] = (), failed: Sequence[str] = ()) -> Json:
+    """``mended`` is what this call has laid and proven, ``failed`` what it could not."""
     return {
         "version": VERSION,
-        "good": not any(one.status == "bad" for section in sections for one in section.findings),
+        "good": not failed and not any(one.status == "bad" for section in sections for one in section.findings),
         "findings": [_finding_json(one, section.environment) for section in sections for one in section.findings],
         "mended": [_mend_json(one) for one in mended],
-        "unmended": list(unmended),
+        "failed": list(failed),
     }
 
 
@@ -94,4 +94,5 @@ def _mend_json(one: Mend) -> Json:
 
 
 def mended_text(one: Mend) -> str:
-    return "\n".join([f"{one.environment}: links in {one.laid.folder} to {one.laid.target}", *mend_lines(one)])
+    """Before it is done."""
+    return "\n".join([*mend_lines(one), f"laying links in {one.laid.folder} to {one.laid.target}"])

@@ -25,7 +25,8 @@ ENGINE = (
     Link("libcuda for loading", engine.loading),
     Link("libcuda for linking", engine.linking),
     Link("CUDA_HOME", engine.cuda_home, inside=False),
-    Link("C compiler, nvcc, ninja", engine.compilers),
+    Link("C compiler", engine.compiler),
+    Link("nvcc and ninja", engine.nvcc_and_ninja),
     Link("torch's CUDA", engine.torch_and_driver),
     Link("torch.cuda", engine.available),
     Link("Triton", engine.triton),
@@ -37,7 +38,7 @@ CUDA = (
     ("driver", machine.driver),
     ("device nodes", machine.device_nodes),
     ("GPUs", machine.cards),
-    ("IOMMU, ACS", machine.peers),
+    ("IOMMU and ACS", machine.peers),
     ("CUDA toolkits", machine.toolkits),
 )
 
@@ -47,7 +48,7 @@ def of_machine(facts: Machine, engines: Sequence[Engine] = ()) -> tuple[Finding,
     found: list[Finding] = []
     idle = bool(engines) and all(_elsewhere(one) for one in engines)
     for name, look in CUDA:
-        found += [Finding(name, "not needed", _elsewhere(engines[0]))] if idle else look(facts)
+        found += [Finding(name, "not needed", _idle(engines[0], facts))] if idle else look(facts)
     found += machine.open_files(facts)
     found += machine.shared_memory(facts)
     found += machine.clock(facts, max((one.newest for one in engines), default=0.0))
@@ -65,6 +66,10 @@ def of_engine(one: Engine, facts: Machine) -> tuple[Finding, ...]:
         else:
             found += link.look(one, facts)
     return tuple(found)
+
+
+def _idle(one: Engine, facts: Machine) -> str:
+    return _elsewhere(one) if facts.gpu else f"{machine.NO_GPU}; {_elsewhere(one)}"
 
 
 def _elsewhere(one: Engine) -> str:

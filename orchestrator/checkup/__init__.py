@@ -1,1 +1,1 @@
-"""Gathers the facts that the chain is judged by. Reads, and runs what only answers; whatever is broken is a fact too."""
+"""Gathers the facts that the chain is judged by. Reads, and runs what only answers; what is broken is a fact, too."""
