@@ -1,6 +1,5 @@
 """`orch status`: what runs, where it answers, and why not."""
 
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,8 +12,6 @@ if TYPE_CHECKING:
     from orchestrator.cli.context import Context
     from orchestrator.model import Deployment, Record
     from orchestrator.status import Row
-
-REDRAW = 2.0  # seconds
 
 
 def status(
@@ -32,25 +29,23 @@ def status(
 ) -> int:
     """Show what runs, and why something does not."""
     from orchestrator.cli.context import context
+    from orchestrator.cli.redraw import redraw
 
     here = context(root, state_dir)
-    while watch:
-        rows = _rows(here, names or ())
-        typer.echo("\x1b[H\x1b[2J" if _terminal() else "", nl=False)
-        _print(rows, here, output)
-        time.sleep(REDRAW)
+    if watch:
+        redraw(lambda: _text(_rows(here, names or ()), here, output))
     rows = _rows(here, names or ())
-    _print(rows, here, output)
+    typer.echo(_text(rows, here, output))
     wanted = [row for row in rows if names or row.phase != "stopped"]
     return 3 if check and not all(row.ready for row in wanted) else 0
 
 
-def _print(rows: "tuple[Row, ...]", here: "Context", output: options.Output) -> None:
+def _text(rows: "tuple[Row, ...]", here: "Context", output: options.Output) -> str:
     from orchestrator.render import document, status_json, status_text
 
     now, pulls = here.eyes.clock.now(), here.eyes.weights.pulls()
     as_json = output is options.Output.JSON
-    typer.echo(document(status_json(rows, now, pulls)) if as_json else status_text(rows, now, pulls))
+    return document(status_json(rows, now, pulls)) if as_json else status_text(rows, now, pulls)
 
 
 def _rows(here: "Context", names: "Sequence[str]") -> "tuple[Row, ...]":
@@ -107,9 +102,3 @@ def _with_secrets_of_now(here: "Context", known: "Deployment") -> "Deployment":
         except HostError:
             continue
     return replace(known, spec=replace(known.spec, secrets=hashes))
-
-
-def _terminal() -> bool:
-    import sys
-
-    return sys.stdout.isatty()
