@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli import apply, doctor, gpus, lifecycle, logs, models, plan, pull, run, schema, status, validate
+from orchestrator.cli import (
+    apply,
+    doctor,
+    export,
+    gpus,
+    lifecycle,
+    logs,
+    models,
+    plan,
+    pull,
+    run,
+    schema,
+    status,
+    validate,
+)
 from orchestrator.errors import OrchError
 
 app = typer.Typer(
@@ -53,6 +67,7 @@ app.command("delete")(lifecycle.delete)
 app.command("run")(run.run)
 app.command("doctor")(doctor.doctor)
 app.command("gpus")(gpus.gpus)
+app.command("export")(export.export)
 app.command("schema")(schema.schema)
 
 
