@@ -53,7 +53,8 @@ def listing(places: Places) -> Listing:
     try:
         printed = run([program, "-p", *named], env={"PATH": os.defpath, "LC_ALL": "C"}, timeout=LDCONFIG_TIMEOUT).stdout
     except CommandFailed as error:
-        return Listing(why=error.tail[-1].strip() if error.tail else error.why)
+        said = "".join(error.tail).strip()  # one sentence, which it breaks before the colon
+        return Listing(why=said.removeprefix(f"{program}: ") or error.why)
     rows = (_ROW.fullmatch(line) for line in printed.splitlines())
     return Listing(tuple((row[1], row[2]) for row in rows if row))
 
