@@ -1,23 +1,33 @@
 """The host that an environment declares, as if nothing ran on it: what a plan is made against elsewhere. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from orchestrator.engines.repos import repos
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, PlanError
 from orchestrator.model import Deployment, Environment, Gpu, Inventory, Observed, RuntimeState, Weights
+from orchestrator.placement import asks, cards, place
 
 ELSEWHERE = "its cache is on another host"
 
 
-def observed(desired: Iterable[Deployment], environment: Environment) -> Observed:
+def observed(desired: Sequence[Deployment], environment: Environment) -> Observed:
     """Raises InputError when the environment declares no host."""
-    wanted = tuple(desired)
     unbuilt = RuntimeState("buildable", ELSEWHERE)
     return Observed(
-        runtimes={one.name: unbuilt for one in wanted if one.spec.runtime.kind == "requirements"},
-        weights={one.name: tuple(Weights(use, why=ELSEWHERE) for use in repos(one.spec)) for one in wanted},
+        runtimes={one.name: unbuilt for one in desired if one.spec.runtime.kind == "requirements"},
+        weights={one.name: tuple(Weights(use, why=ELSEWHERE) for use in repos(one.spec)) for one in desired},
         inventory=inventory(environment),
     )
+
+
+def crowded(desired: Sequence[Deployment], environment: Environment) -> list[PlanError]:
+    """Why these do not fit together on the host that their environment declares; nothing where it declares none."""
+    if environment.host_gpus is None:
+        return []
+    seen = observed(desired, environment)
+    found, errors = asks([one for one in desired if one.environment == environment.name], seen)
+    host = seen.inventory or Inventory()
+    return [*errors, *place(found, cards(host, (), ()), host.links).errors]
 
 
 def inventory(environment: Environment) -> Inventory:

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.errors import OrchError
-    from orchestrator.model import Notice
+    from orchestrator.model import Environment, Notice, Profile
 
     Checked = Mapping[str, tuple[Notice, ...]]  # a good file, and what it is warned about
 
 
 def validate(
     paths: options.Paths = None,
-    together: Annotated[bool, typer.Option("--together", help="Also as one set: ports and pinned GPUs.")] = False,
+    together: Annotated[bool, typer.Option("--together", help="Also as one set: ports and GPUs.")] = False,
     given: options.Set = None,
     root: options.Root = None,
     output: options.OutputOption = options.Output.TEXT,
@@ -74,13 +74,24 @@ def _environment(path: str) -> "Checked":
 def _profiles(paths: "Sequence[str]", base: "Path", given: "Sequence[str]", together: bool) -> "Checked":
     import os
 
-    from orchestrator.errors import raise_all
-    from orchestrator.load import clashes, load_set
+    from orchestrator.load import load_set
 
     profiles, environments = load_set(paths, base, os.environ, given)
-    raise_all(clashes(profiles) if together else ())
+    if together:
+        _together(profiles, environments)
     files: Checked = {one.source.file: () for one in profiles}
     return {**files, **{one.source.file: one.warnings for one in environments.values()}}
+
+
+def _together(profiles: "Sequence[Profile]", environments: "Mapping[str, Environment]") -> None:
+    """As one set: ports, pinned GPUs, and the memory of the host that an environment declares."""
+    from orchestrator.declared import crowded
+    from orchestrator.errors import raise_all
+    from orchestrator.load import clashes
+    from orchestrator.resolve import resolve
+
+    desired = [resolve(one, environments[one.environment], {}) for one in profiles]
+    raise_all([*clashes(profiles), *(error for one in environments.values() for error in crowded(desired, one))])
 
 
 def _gather(
@@ -108,6 +119,8 @@ def _print(errors: "list[OrchError]", checked: "Checked", output: options.Output
         return
     for one in (*errors, *notices):
         typer.echo(f"orch: {one}", err=True)
+        for line in getattr(one, "tail", ()):
+            typer.echo(f"  | {line}", err=True)
     if not errors:
         count = "1 file is" if len(checked) == 1 else f"{len(checked)} files are"
         typer.echo(f"{count} valid: {', '.join(checked)}")

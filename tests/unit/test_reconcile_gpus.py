@@ -91,6 +91,15 @@ def test_all_shipped_profiles_together_are_refused_with_a_table() -> None:
     check("placement", "shipped-all", shipped(*SHIPPED))
 
 
+def test_a_set_is_held_against_the_host_that_its_environment_declares() -> None:
+    environment = load_environment(ROOT / "environments/rtx6000-ada.yaml", {"HOME": "/home/u"})
+    some = [replace(model(name, 8000 + place), environment="rtx6000-ada") for place, name in enumerate("abcde")]
+    assert declared.crowded(some[:4], environment) == []
+    (error,) = declared.crowded(some, environment)
+    assert str(error).startswith("profiles/e.yaml:12:7: cannot place e: it needs 1 GPU with 43.2 GiB free: GPU 0 has")
+    assert declared.crowded(some, replace(environment, host_gpus=None)) == []
+
+
 def test_an_environment_that_declares_no_host_is_named() -> None:
     environment = load_environment(ROOT / "environments/cpu.yaml", {})
     with pytest.raises(OrchError, match=r"cannot plan for the host of cpu: it declares none; say which GPUs it has"):
