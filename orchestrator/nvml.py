@@ -63,24 +63,22 @@ class Nvml:
         try:
             return self._look()
         except pynvml.NVMLError as error:
-            return Inventory(
-                why=f"NVML does not tell how many GPUs there are: {error}", do="see what `nvidia-smi` says"
-            )
+            return Inventory(why=f"NVML does not list the GPUs: {error}", do="see what `nvidia-smi` says")
         finally:
-            _ask(pynvml.nvmlShutdown)
+            with suppress(pynvml.NVMLError):
+                pynvml.nvmlShutdown()
 
     def _look(self) -> Inventory:
         import pynvml
 
         found = [_card(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        handles = {gpu.index: handle for gpu, handle in found if handle is not None and not gpu.trouble}
-        several = len(found) > 1
+        handles = {gpu.index: handle for gpu, handle in found if handle is not None}
         return Inventory(
             gpus=tuple(gpu for gpu, _ in found),
             links=tuple(_links(handles)),
             driver=_ask(pynvml.nvmlSystemGetDriverVersion) or "",
             cuda=_cuda(_ask(pynvml.nvmlSystemGetCudaDriverVersion)),
-            peers_blocked=self._peers_blocked() if several else "",
+            peers_blocked=self._peers_blocked() if len(found) > 1 else "",
         )
 
 

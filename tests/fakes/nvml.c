@@ -225,7 +225,7 @@ static int holds(const struct row *row) { return shown(row) || (row->lag && dead
 /* One that computes and draws is listed as both, each time with all it has. */
 static int repeated(int i) {
     for (int j = 0; j < i; j++)
-        if (rows[j].gpu == rows[i].gpu && rows[j].pid == rows[i].pid && rows[j].kind != rows[i].kind) return 1;
+        if (rows[j].gpu == rows[i].gpu && rows[j].pid == rows[i].pid && rows[j].told) return rows[j].kind != rows[i].kind;
     return 0;
 }
 
