@@ -179,7 +179,9 @@ def available(one: Engine, machine: Machine) -> Iterator[Finding]:
         devices = f"{torch.devices} {'device' if torch.devices == 1 else 'devices'}"
         yield Finding(name, "good", f"available, {devices}")
     elif not machine.gpu:
-        yield Finding(name, "not checked", f"not available: {NO_GPU}")
+        yield Finding(
+            name, "not checked", f"not available, as {NO_GPU}{f'; torch says: {torch.why}' if torch.why else ''}"
+        )
     else:
         words = torch.why or "torch gives no reason"
         do = "see to the first thing above that is bad; else `nvidia-smi`, then restart the machine"

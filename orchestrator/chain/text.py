@@ -45,7 +45,7 @@ def _passed_over(one: Finding) -> bool:
 
 
 def _row(one: Finding, links: str) -> str:
-    return f"  {one.status:<{WIDTH}}  {links}: {one.found}{f' ({one.where})' if one.where else ''}"
+    return f"  {one.status:<{WIDTH}}  {links}: {one.found}{f' [{one.where}]' if one.where else ''}"
 
 
 def _sum(sections: Sequence[Section]) -> str:
