@@ -51,7 +51,8 @@ class Memory:
         self, folder: Path, name: str, info: RuntimeInfo, env: Mapping[str, str], places: Places, laid: Laid | None
     ) -> None:
         concerned = {key: env[key] for key in env if key in CONCERNED or key.startswith(("LD_", "TRITON_"))}
-        asked = [os.uname().nodename, name, info.key, info.python, places.given, concerned, to_json(laid)]
+        runtime = [info.key, info.python, trials.toolkit(env)]
+        asked = [os.uname().nodename, name, runtime, places.given, concerned, to_json(laid)]
         digest = hashlib.sha256(json.dumps([SCHEMA, *asked], sort_keys=True).encode()).hexdigest()[:16]
         self._file = folder / f"{digest}.json"
         compiler = shutil.which(trials.compiler(env) or "gcc", path=env.get("PATH", ""))
@@ -59,7 +60,7 @@ class Memory:
         self._seen: Json = {
             "libraries": {str(folder): _libraries(folder) for folder in places.watched()},
             "files": _files([info.python, str(places.cache_file), places.given, compiler, nvcc, *places.ldconfigs]),
-            "laid": links.broken(laid) if laid else None,
+            "laid": list(links.broken(laid)) if laid else None,
         }
 
     def read(self) -> Findings | None:

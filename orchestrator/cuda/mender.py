@@ -9,6 +9,7 @@ from orchestrator.cuda import libcuda, links, trials
 from orchestrator.cuda.libcuda import GIVEN, Candidate
 from orchestrator.cuda.memory import Findings, Memory
 from orchestrator.cuda.places import Places
+from orchestrator.cuda.trials import Trial
 from orchestrator.errors import HostError
 from orchestrator.model import Deployment, Laid, Mend, RuntimeInfo
 
@@ -86,11 +87,13 @@ class CudaMender(CudaReader):
             mend = self.mend(wanted, info)  # another process may have been faster
             if mend is None:
                 return
+            faults = {trial.name for trial in self.findings(wanted, info).failed}
             was = links.lay(mend.laid)
             try:
-                found = self.findings(wanted, info)
-                if found.failed:
-                    raise _helpless(mend, found)
+                now = self.findings(wanted, info)
+                # One that could not be tried this time was not mended, for all that is known.
+                if still := [trial for trial in now.trials if trial.failed or (trial.name in faults and not trial.ok)]:
+                    raise _helpless(mend, still)
             except BaseException:
                 links.put_back(Path(mend.laid.folder), was)
                 raise
@@ -157,7 +160,6 @@ def _refuse_given(wanted: Deployment, found: Findings) -> None:
         raise HostError(f"use {given} as libcuda", why, do)
 
 
-def _helpless(mend: Mend, found: Findings) -> HostError:
-    still = "; ".join(str(trial) for trial in found.failed)
-    why = f"with links to {mend.laid.target} it still cannot {still}"
+def _helpless(mend: Mend, still: Sequence[Trial]) -> HostError:
+    why = f"with links to {mend.laid.target} it still cannot {'; '.join(str(trial) for trial in still)}"
     return HostError(f"mend libcuda of {mend.environment}", why, "the links were taken away; see `orch doctor`")

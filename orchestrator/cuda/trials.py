@@ -127,7 +127,10 @@ def toolkit(env: Mapping[str, str]) -> str:
     if home := env.get("CUDA_HOME") or env.get("CUDA_PATH"):
         return home
     nvcc = shutil.which("nvcc", path=env.get("PATH", ""))
-    return str(Path(nvcc).parent.parent) if nvcc else ""
+    beside = Path(nvcc).parent.parent if nvcc else None
+    # A script that calls the nvcc of elsewhere stands beside no toolkit, and nothing can be built with it.
+    headers = ("include/cuda.h", "targets/*/include/cuda.h")
+    return str(beside) if beside and any(any(beside.glob(header)) for header in headers) else ""
 
 
 def compiler(env: Mapping[str, str]) -> str | None:

@@ -1,6 +1,7 @@
 """Stand-ins for a driver's library, compiled by gcc, and runtimes that say they hold a torch for CUDA."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ class Host:
     ldconfigs: tuple[str, ...] = ("/sbin/ldconfig",)
 
     def __post_init__(self) -> None:
-        self.env: dict[str, str] = {}
+        self.env: dict[str, str] = {"PATH": str(tools_in(self.root / "bin"))}
         self.home = self.root / "home"
         self.home.mkdir(parents=True, exist_ok=True)
         self.list_folders()
@@ -107,6 +108,15 @@ class Host:
 
     def engine_env(self, wanted: Deployment, laid: Laid | None) -> dict[str, str]:
         return self.mender.environment(wanted, self.info, laid)
+
+
+def tools_in(folder: Path) -> Path:
+    """What compiling takes, and no nvcc that this machine may have."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("as", "false", "gcc", "ld", "sh"):
+        if (found := shutil.which(name)) and not (folder / name).exists():
+            (folder / name).symlink_to(found)
+    return folder
 
 
 def make_cache(file: Path, folders: Iterable[Path]) -> None:
