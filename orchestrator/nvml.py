@@ -8,7 +8,7 @@ import ctypes
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.environ import MARK, read_marker
 from orchestrator.iommu import peers_blocked
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import psutil
 
 LIBRARY = "libnvidia-ml.so.1"
+T = TypeVar("T")
 Handle = Any  # a pointer of ctypes, which means something to NVML alone
 
 _INIT = {
@@ -40,7 +41,6 @@ _TROUBLE = {
     "NVML_ERROR_RESET_REQUIRED": "needs a reset (`sudo nvidia-smi --gpu-reset`, or a reboot)",
     "NVML_ERROR_NO_PERMISSION": "may not be used by this user (see `ls -l /dev/nvidia*`)",
 }
-_GONE = frozenset(("NVML_ERROR_GPU_IS_LOST", "NVML_ERROR_RESET_REQUIRED"))
 
 
 class Nvml:
@@ -58,7 +58,7 @@ class Nvml:
         try:
             pynvml.nvmlInit()
         except pynvml.NVMLError as error:
-            why, do = _INIT.get(_code(error), (f"NVML does not start: {error}", "see what `nvidia-smi` says"))
+            why, do = _meaning(error, _INIT) or (f"NVML does not start: {error}", "see what `nvidia-smi` says")
             return Inventory(why=why, do=do)
         try:
             return self._look()
@@ -88,13 +88,11 @@ def _unloadable(error: str) -> Inventory | None:
     return Inventory(why=f"the driver's library cannot be loaded: {error}", do="install the driver anew")
 
 
-def _code(error: Exception) -> str:
-    """The name that NVML has for it."""
+def _meaning(error: Any, known: Mapping[str, T]) -> T | None:
+    """What is known of it, by the names that NVML has for errors."""
     import pynvml
 
-    number = getattr(error, "value", None)
-    names = (name for name in vars(pynvml) if name.startswith("NVML_ERROR_"))
-    return next((name for name in names if getattr(pynvml, name) == number), "")
+    return next((words for name, words in known.items() if getattr(pynvml, name) == error.value), None)
 
 
 def _ask(call: Callable[..., Any], *args: object) -> Any:
@@ -106,7 +104,7 @@ def _ask(call: Callable[..., Any], *args: object) -> Any:
     except pynvml.NVMLLibraryMismatchError:  # pynvml's word for a call that this driver is too old to know
         return None
     except pynvml.NVMLError as error:
-        if _code(error) in _GONE:
+        if error.value in (pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED):
             raise
         return None
 
@@ -121,7 +119,7 @@ def _card(index: int) -> tuple[Gpu, Handle]:
         handle = pynvml.nvmlDeviceGetHandleByIndex(index)
         return _gpu(index, handle), handle
     except pynvml.NVMLError as error:
-        trouble = _TROUBLE.get(_code(error), f"does not answer: {error}")
+        trouble = _meaning(error, _TROUBLE) or f"does not answer: {error}"
         return Gpu(index, "", trouble=trouble), None
 
 
@@ -173,7 +171,7 @@ def _parts(handle: Handle) -> dict[str, Handle]:
 
     places = range(_ask(pynvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0)
     found = [_ask(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, place) for place in places]
-    return {pynvml.nvmlDeviceGetUUID(part): part for part in found if part}
+    return {uuid: part for part in found if part and (uuid := _ask(pynvml.nvmlDeviceGetUUID, part))}
 
 
 # ------------------------------------------------------------------------------------------------------- processes
