@@ -195,7 +195,7 @@ def triton(one: Engine, _: Machine) -> Iterator[Finding]:
         yield Finding(name, "not checked" if one.info is None else "not needed", "the runtime holds no Triton")
         return
     wants = "libcuda.so (-lcuda)" if _number(one.triton) < (3, 6) else "libcuda.so.1 (-l:libcuda.so.1)"
-    yield Finding(name, "good", f"{one.triton}, which links {wants}", one.triton_looks)
+    yield Finding(name, "good", f"{one.triton}, which links {wants}; {one.triton_looks}")
 
 
 def library_path(one: Engine, _: Machine) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from orchestrator.chain.facts import Finding, Machine, Node, Toolkit
+from orchestrator.model import Gpu
 from orchestrator.units import format_memory, format_size
 
 NO_GPU = "there is no NVIDIA GPU on this machine"
@@ -21,13 +22,13 @@ LATEST = EARLIEST + 30 * 365 * DAY
 def driver(machine: Machine) -> Iterator[Finding]:
     name, seen = "driver", machine.inventory
     if not machine.gpu:
-        yield Finding(name, "not checked", NO_GPU)
+        yield Finding(name, "not checked", f"{NO_GPU}; NVML says: {seen.why}" if seen and seen.why else NO_GPU)
     elif machine.smi.hangs:
         yield Finding(name, "bad", f"nvidia-smi hangs: {machine.smi.trouble}", machine.smi.path, XID)
     elif mismatch := _mismatch(machine):
         do = "restart the machine: the driver was updated, and its old module is still loaded"
         yield Finding(name, "bad", mismatch, "/proc/driver/nvidia/version", do)
-    elif not machine.kernel and not machine.wsl:
+    elif not machine.kernel and not machine.wsl and not (seen and seen.gpus):
         yield _no_module(machine)
     elif seen is None:
         yield Finding(name, "bad", "there is no NVML (libnvidia-ml.so.1), a part of the driver", do=_libraries(machine))
@@ -76,7 +77,7 @@ def device_nodes(machine: Machine) -> Iterator[Finding]:
         yield Finding(name, "not checked", NO_GPU)
         return
     if not machine.kernel and not machine.wsl and not any(node.there for node in machine.nodes):
-        yield Finding(name, "not checked", "no driver is there to make them")
+        yield Finding(name, "not checked", "there are none: no driver made them")
         return
     broken = [node for node in machine.nodes if node.trouble]
     for node in broken:
@@ -109,29 +110,28 @@ def cards(machine: Machine) -> Iterator[Finding]:
     if seen is None or seen.why:
         yield Finding(name, "not checked", "NVML does not answer")
         return
-    said = False
-    for gpu in seen.gpus:
-        where = f"GPU {gpu.index}"
-        if gpu.trouble:
-            yield Finding(name, "bad", gpu.trouble, where, XID)
-        if gpu.mode == "prohibited":
-            found, do = "its compute mode lets no process in", f"`sudo nvidia-smi -i {gpu.index} -c DEFAULT`"
-            yield Finding(name, "bad", found, where, do)
-        if gpu.mode == "exclusive":
-            found = "its compute mode lets one process in: an engine has several"
-            yield Finding(name, "warning", found, where, f"`sudo nvidia-smi -i {gpu.index} -c DEFAULT`")
-        if gpu.mig:
-            parts = f"{len(gpu.parts)} {'part' if len(gpu.parts) == 1 else 'parts'}"
-            do = f"name a part in `gpus:` of the profile, or `sudo nvidia-smi -i {gpu.index} -mig 0` for the whole"
-            yield Finding(name, "warning", f"it is divided (MIG) into {parts}: no engine sees it whole", where, do)
-        said = said or bool(gpu.trouble or gpu.mig or gpu.mode != "default")
-    if not said:
+    troubles = [one for gpu in seen.gpus for one in _troubles(gpu)]
+    yield from troubles
+    if not seen.gpus:
+        yield Finding(name, "bad", "the driver shows no GPU", do=XID)
+    elif not troubles:
         kinds = [f"{gpu.name} with {format_memory(gpu.total)}" for gpu in seen.gpus]
-        each = [f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds)]
-        if each:
-            yield Finding(name, "good", ", ".join(each))
-        else:
-            yield Finding(name, "bad", "the driver shows no GPU", do=XID)
+        yield Finding(name, "good", ", ".join(f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds)))
+
+
+def _troubles(gpu: Gpu) -> Iterator[Finding]:
+    name, card, default = "GPUs", f"GPU {gpu.index}", f"`sudo nvidia-smi -i {gpu.index} -c DEFAULT`"
+    if gpu.trouble:
+        yield Finding(name, "bad", f"{card} {gpu.trouble}", do=XID)
+    if gpu.mode == "prohibited":
+        yield Finding(name, "bad", f"{card} lets no process in, by its compute mode", do=default)
+    if gpu.mode == "exclusive":
+        found = f"{card} lets one process in, by its compute mode, and an engine has several"
+        yield Finding(name, "warning", found, do=default)
+    if gpu.mig:
+        parts = f"{len(gpu.parts)} {'part' if len(gpu.parts) == 1 else 'parts'}"
+        do = f"name a part in `gpus:` of the profile, or `sudo nvidia-smi -i {gpu.index} -mig 0` for the whole"
+        yield Finding(name, "warning", f"{card} is divided (MIG) into {parts}, and no engine sees it whole", do=do)
 
 
 def peers(machine: Machine) -> Iterator[Finding]:

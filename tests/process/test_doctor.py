@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fakes.cuda import Standins, make_cuda_runtime
+from fakes.nvml import Nvml
 from fakes.sandbox import Result, Sandbox
 
 TORCH = """
@@ -256,3 +257,48 @@ def test_a_low_limit_of_open_files_is_a_warning(cpu: Sandbox) -> None:
     done = subprocess.run(command, env=cpu.env, cwd=cpu.project, capture_output=True, text=True, check=False)
     found = Result(done.returncode, done.stdout, done.stderr).json["findings"]
     assert statuses(found, "open files") == {"warning"}
+
+
+# -------------------------------------------------------------------------------------- cards, as a stand-in shows them
+
+
+@pytest.fixture
+def cards(sandbox: Sandbox, nvml: Nvml) -> Sandbox:
+    """Nothing but a machine with four cards."""
+    if Path("/proc/driver/nvidia").exists():
+        pytest.skip("this machine has a driver, whose version is not the stand-in's")
+    sandbox.env |= nvml.env
+    (sandbox.project / "environments/fake.yaml").unlink()
+    return sandbox
+
+
+def on_the_machine(sandbox: Sandbox, link: str) -> list[tuple[str, str]]:
+    found = sandbox.orch("doctor", "--output", "json").json["findings"]
+    return [(one["status"], one["found"]) for one in found if one["link"] == link]
+
+
+def test_cards_are_counted_and_their_driver_named(cards: Sandbox) -> None:
+    assert on_the_machine(cards, "driver") == [("good", "550.54.15, runs CUDA up to 12.4")]
+    assert on_the_machine(cards, "GPUs") == [("good", "4 x NVIDIA RTX 6000 Ada Generation with 48.0 GiB")]
+
+
+def test_each_trouble_of_a_card_is_told_with_its_number(cards: Sandbox, nvml: Nvml) -> None:
+    nvml.part(0, "MIG-1")
+    nvml.gpu(1, mode=3)
+    nvml.gpu(2, mode=2)
+    nvml.lose(3)
+    found = on_the_machine(cards, "GPUs")
+    assert [status for status, _ in found] == ["warning", "warning", "bad", "bad"]
+    words = ["GPU 0 is divided (MIG) into 1 part", "GPU 1 lets one process in", "GPU 2 lets no process in", "GPU 3 has"]
+    assert all(text.startswith(start) for (_, text), start in zip(found, words, strict=True))
+    done = doctor(cards, code=1)
+    assert "`sudo nvidia-smi -i 0 -mig 0`" in done.stdout
+    assert "`sudo nvidia-smi -i 2 -c DEFAULT`" in done.stdout
+
+
+def test_a_torch_that_sees_no_card_is_bad_where_there_are_some(cards: Sandbox, cuda_runtime: Path) -> None:
+    cards.environment(cuda_runtime, "lab")
+    found = {one["link"]: one for one in findings(cards, "lab", code=1)}
+    assert (found["torch.cuda"]["status"], found["torch's CUDA"]["status"]) == ("bad", "good")
+    assert "Found no NVIDIA driver on your system" in found["torch.cuda"]["found"]
+    assert found["torch.cuda"]["do"]

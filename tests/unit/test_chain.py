@@ -135,6 +135,13 @@ MACHINE_FAULTS: dict[str, tuple[Machine, str, str, str, str]] = {  # facts, link
         machine(smi=Smi("/usr/bin/nvidia-smi", trouble="exit status 9")),
         "driver", "warning", "nvidia-smi does not work: exit status 9", "tools",
     ),
+    "nvml-without-a-card": (
+        replace(NO_GPU, inventory=nvml("the driver is not loaded")),
+        "driver", "not checked", "there is no NVIDIA GPU on this machine; NVML says: the driver is not loaded", "",
+    ),
+    "no-module-to-be-seen-and-none-missed": (
+        machine(kernel="", smi=Smi()), "driver", "good", "550.90.07, runs CUDA up to 12.4", "",
+    ),
     "no-nvml": (machine(inventory=None), "driver", "bad", "there is no NVML", "install the driver's libraries"),
     "no-nvml-in-a-container": (
         machine(inventory=None, container=True),
@@ -164,13 +171,17 @@ MACHINE_FAULTS: dict[str, tuple[Machine, str, str, str, str]] = {  # facts, link
         machine(wsl=True, kernel="", nodes=(Node("/dev/dxg", "no such file or directory", there=False),)),
         "device nodes", "bad", "no such file", "`wsl --shutdown`",
     ),
-    "fallen-off-the-bus": (card(trouble="it fell off the bus"), "GPUs", "bad", "it fell off the bus", "`Xid`"),
+    "fallen-off-the-bus": (card(trouble="fell off the bus"), "GPUs", "bad", "GPU 1 fell off the bus", "`Xid`"),
     "divided": (
         card(mig=True, parts=("MIG-1", "MIG-2")),
         "GPUs", "warning", "divided (MIG) into 2 parts", "`sudo nvidia-smi -i 1 -mig 0`",
     ),
-    "exclusive": (card(mode="exclusive"), "GPUs", "warning", "one process in", "`sudo nvidia-smi -i 1 -c DEFAULT`"),
-    "prohibited": (card(mode="prohibited"), "GPUs", "bad", "lets no process in", "`sudo nvidia-smi -i 1 -c DEFAULT`"),
+    "exclusive": (
+        card(mode="exclusive"), "GPUs", "warning", "GPU 1 lets one process in", "`sudo nvidia-smi -i 1 -c DEFAULT`",
+    ),
+    "prohibited": (
+        card(mode="prohibited"), "GPUs", "bad", "GPU 1 lets no process in", "`sudo nvidia-smi -i 1 -c DEFAULT`",
+    ),
     "no-card-shown": (
         machine(inventory=Inventory(driver="550.90.07", cuda="12.4")), "GPUs", "bad", "shows no GPU", "`Xid`",
     ),
