@@ -42,7 +42,7 @@ def top(home: str) -> Path:
 
 
 def read(folder: Path) -> Laid | None:
-    """What was laid there; None when the note is absent or damaged, or speaks of another folder."""
+    """What was laid there; None when the note is absent or damaged."""
     note = read_json(folder / NOTE) or {}
     target, load = note.get("target"), note.get("load")
     if note.get("schema") != SCHEMA or not isinstance(target, str) or not target or not isinstance(load, bool):

@@ -2,6 +2,7 @@
 The library is a stand-in; that it loads and that files link with it is tried with the real tools."""
 
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from fakes.cuda import LIBCUDA, Host, Standins, compile_library, describe, install_name, make_cuda_runtime
 
 from orchestrator.cuda import libcuda, trials
+from orchestrator.cuda import links as cuda_links
 from orchestrator.errors import HostError
 from orchestrator.model import Deployment, Laid
 
@@ -708,21 +710,42 @@ def test_two_environments_with_different_mends(host: MakeHost, cuda_standins: St
 
 
 REPAIR = """
-import pickle, sys
-host = pickle.load(sys.stdin.buffer)
+import fcntl, pickle, sys
+def told(handle, how, lock=fcntl.flock):
+    print("locking", flush=True)
+    lock(handle, how)
+fcntl.flock = told
+with open(sys.argv[1], "rb") as stream:
+    host = pickle.load(stream)
 host.mender.repair(host.wanted(), host.info)
 """
 
 
-def test_several_processes_at_once(host: MakeHost, cuda_standins: Standins) -> None:
-    import pickle
+def repairing(host: Host, folder: Path) -> "subprocess.Popen[str]":
+    """A process that does, and says when it is about to wait for the lock."""
+    (folder / "host.pickle").write_bytes(pickle.dumps(host))
+    command = [sys.executable, "-c", REPAIR, str(folder / "host.pickle")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
+
+def test_a_repair_waits_for_another(host: MakeHost, cuda_standins: Standins, tmp_path: Path) -> None:
+    """Else one that fails would take away what the other has just proven."""
+    here = nothing_found(host, cuda_standins).host
+    with cuda_links.locked(str(here.home)):
+        process = repairing(here, tmp_path)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locking\n"
+        assert not (here.home / ".local/lib/orch/lab").exists()
+    assert process.communicate(timeout=60)[1] == ""
+    assert here.mender.laid("lab") is not None
+
+
+def test_several_processes_at_once(host: MakeHost, cuda_standins: Standins, tmp_path: Path) -> None:
     fault = nothing_found(host, cuda_standins)
     here = fault.host
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(str(Path(__file__).parents[1 + up]) for up in (0, 1))}
-    command = [sys.executable, "-c", REPAIR]
-    running = [subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
-    told = [process.communicate(pickle.dumps(here))[1].decode() for process in running]
+    running = [repairing(here, tmp_path) for _ in range(3)]
+    told = [process.communicate()[1] for process in running]
     assert [process.returncode for process in running] == [0, 0, 0], told
     assert here.mender.laid("lab") == Laid(f"{here.home}/.local/lib/orch/lab", str(fault.target), load=True)
     names = {path.name for path in (here.home / ".local/lib/orch/lab").iterdir()}
