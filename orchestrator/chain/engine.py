@@ -92,9 +92,9 @@ def _fix(one: Engine) -> str:
 def cuda_home(one: Engine, machine: Machine) -> Iterator[Finding]:
     name, home = "CUDA_HOME", one.home
     whole = [kit.path for kit in machine.toolkits if not kit.trouble]
-    do = f"name a whole toolkit as cuda.home: {listed(whole, 'or')}" if whole else (
-        "install a CUDA toolkit, or leave CUDA_HOME out"
-    )  # fmt: skip
+    do = "install a CUDA toolkit, or leave CUDA_HOME out"
+    if whole:
+        do = f"name a whole toolkit as cuda.home: {listed(whole, 'or')}"
     if home is None:
         yield Finding(
             name, "good", f"not set: {whole[0] if whole else 'what the PATH has'} is taken where one is needed"

@@ -83,7 +83,7 @@ def device_nodes(machine: Machine) -> Iterator[Finding]:
     for node in broken:
         yield Finding(name, "bad", f"{node.trouble}{_rights(node)}", node.path, _node_cure(node, machine))
     if not broken:
-        yield Finding(name, "good", f"open: {', '.join(node.path for node in machine.nodes) or 'none is needed'}")
+        yield Finding(name, "good", f"{', '.join(node.path for node in machine.nodes)} can be opened")
 
 
 def _rights(node: Node) -> str:
@@ -187,9 +187,9 @@ def _limit(number: int) -> str:
 
 def shared_memory(machine: Machine) -> Iterator[Finding]:
     name, where = "shared memory", "/dev/shm"
-    do = "start the container with `--shm-size 8g`, or `--ipc host`" if machine.container else (
-        "`sudo mount -o remount,size=8G /dev/shm`, and the same in /etc/fstab"
-    )  # fmt: skip
+    do = "`sudo mount -o remount,size=8G /dev/shm`, and the same in /etc/fstab"
+    if machine.container:
+        do = "start the container with `--shm-size 8g`, or `--ipc host`"
     if machine.shm is None:
         yield Finding(name, "warning", "it is not there: engines with several processes need it", where, do)
         return
