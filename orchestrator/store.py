@@ -56,7 +56,7 @@ class StateReader:
         return f"{name}:{hmac.new(key, value.encode(), hashlib.sha256).hexdigest()[:16]}"
 
     def logs(self, name: str) -> Sequence[Path]:
-        return _logs(self.folder / name / "logs")
+        return logs_in(self.folder / name / "logs")
 
     def _key(self) -> bytes | None:
         try:
@@ -74,7 +74,7 @@ class StateReader:
             raise HostError(f"read orch's state in {self.folder}", why, "name its folder with --state-dir") from error
 
     def _record(self, name: str) -> Record | None:
-        return _read_record(self.folder / name / "record.json")
+        return read_record(self.folder / name / "record.json")
 
 
 class State(StateReader):
@@ -112,7 +112,7 @@ class State(StateReader):
         logs = self.folder / name / "logs"
         with _refusals(logs):
             make_folder(logs)
-            kept = _logs(logs)
+            kept = logs_in(logs)
             last = _number(kept[-1]) if kept else 0
             attempt = f"{last + 1:05d}-{os.urandom(4).hex()}"
             log = logs / f"{attempt}.log"
@@ -147,19 +147,19 @@ class State(StateReader):
 
     def _set_aside_damaged(self, name: str, events: Events) -> None:
         file = self.folder / name / "record.json"
-        if file.exists() and _read_record(file) is None:
+        if file.exists() and read_record(file) is None:
             aside = file.replace(file.with_suffix(".damaged"))
             events.say(f"warning: the record of {name} cannot be read; it is set aside as {aside}")
 
 
-def _read_record(path: Path) -> Record | None:
+def read_record(path: Path) -> Record | None:
     document = read_json(path)
     if document is None or document.get("schema") != SCHEMA:
         return None
     return from_file(Record, document.get("record"))
 
 
-def _logs(folder: Path) -> list[Path]:
+def logs_in(folder: Path) -> list[Path]:
     """Those that orch made, oldest first; what else somebody put there is left alone."""
     return sorted((path for path in folder.glob("*.log") if _LOG.fullmatch(path.name)), key=_number)
 

@@ -14,6 +14,7 @@ from orchestrator.cli import (
     apply,
     doctor,
     export,
+    gc,
     gpus,
     lifecycle,
     logs,
@@ -66,6 +67,7 @@ app.command("restart")(lifecycle.restart)
 app.command("delete")(lifecycle.delete)
 app.command("run")(run.run)
 app.command("doctor")(doctor.doctor)
+app.command("gc")(gc.gc)
 app.command("gpus")(gpus.gpus)
 app.command("export")(export.export)
 app.command("schema")(schema.schema)

@@ -120,12 +120,12 @@ class _Builder:
         place = folder(self.data_dir, resolution.key)
         if place.exists():
             self.say(f"removing an interrupted build of runtime {resolution.key}")
-            _remove(place)
+            remove(place)
         self.say(f"building runtime {resolution.key} ({len(resolution.pinned)} packages) in {place}")
         try:
             info = self._fill(place, resolution)
         except OrchError as error:
-            _remove(place)
+            remove(place)
             raise _with_hint(error, resolution_file(self.data_dir, self.spec)) from error
         _mark(place, info)
         return info
@@ -165,7 +165,7 @@ def _with_hint(error: OrchError, resolved: Path) -> OrchError:
     return RuntimeFailure(error.what, error.why, f"{error.do}; {also}" if error.do else also)
 
 
-def _remove(place: Path) -> None:
+def remove(place: Path) -> None:
     """The mark goes first: a removal that is itself interrupted must not leave a marked ruin."""
     (place / MARK).unlink(missing_ok=True)
     if place.exists():
