@@ -209,7 +209,7 @@ class _Walk:
         attempt, log = world.state.new_attempt(wanted.name)
         marker = Marker(world.state.project, wanted.name, attempt)
         file = world.weights.model_file(wanted)
-        laid = world.cuda.laid(wanted.environment)
+        laid = world.cuda.in_force(wanted)
         env = child(world.host.variables, info, spec, marker, placement, laid)
         launch = Launch(vllm.argv(spec, info, file), env)
         if placement:

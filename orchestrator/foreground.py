@@ -60,7 +60,7 @@ class _Engine:
         own = proc.read(os.getpid())
         owner = f"{own.pid}:{own.start}" if own else ""
         marker = Marker(world.state.project, wanted.name, f"run-{uuid4().hex[:8]}", owner)
-        env = child(world.host.variables, info, wanted.spec, marker, placement, world.cuda.laid(wanted.environment))
+        env = child(world.host.variables, info, wanted.spec, marker, placement, world.cuda.in_force(wanted))
         secrets = {name: world.host.secret(name, ref) for name, ref in sorted(wanted.secret_refs.items())}
         self.world, self.wanted = world, wanted
         self.before = {number: signal.signal(number, self._hand_on) for number in HANDED_ON}

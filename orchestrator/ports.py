@@ -214,11 +214,11 @@ class CudaReader(Protocol):
 
     def mend(self, wanted: Deployment, info: RuntimeInfo) -> Mend | None:
         """What the tests of this runtime ask for; None when they pass, when it needs no CUDA, when the environment says
-        `libcuda: off`, and when there is nothing to link to. Runs those tests, or remembers them."""
+        `libcuda: off`, and when there is nothing to link to. Runs those tests unless it is known what they told."""
         ...
 
-    def laid(self, environment: str) -> Laid | None:
-        """What was laid for this environment, and is in force for every start in it."""
+    def in_force(self, wanted: Deployment) -> Laid | None:
+        """What was laid for its environment, and holds for every start in it, unless the environment says `off`."""
         ...
 
 

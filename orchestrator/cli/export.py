@@ -54,7 +54,7 @@ def export(
     made = Export(
         wanted,
         vllm.argv(wanted.spec, info, here.eyes.weights.model_file(wanted)),
-        unmarked({}, info, wanted.spec, placement, here.eyes.cuda.laid(wanted.environment)),
+        unmarked({}, info, wanted.spec, placement, here.eyes.cuda.in_force(wanted)),
         f"{info.engine} {info.version}",
         placed=placement is not None,
     )

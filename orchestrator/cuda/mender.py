@@ -48,11 +48,15 @@ class CudaReader:
             why,
         )
 
+    def in_force(self, wanted: Deployment) -> Laid | None:
+        return None if wanted.policy.libcuda == "off" else self.laid(wanted.environment)
+
     def laid(self, environment: str) -> Laid | None:
         return links.read(self.folder(environment))
 
     def findings(self, wanted: Deployment, info: RuntimeInfo) -> Findings:
-        """What the tests say of this runtime in the environment that its engine would get now; remembered."""
+        """What the tests say of this runtime in the environment that its engine would get now, or said when something
+        was last carried out here."""
         laid = self.laid(wanted.environment)
         env = self.environment(wanted, info, laid)
         places = self.places_of(wanted, info)
@@ -61,8 +65,11 @@ class CudaReader:
             return kept
         found = _tested(info, env, places, always=bool(_stale(laid, wanted.policy.libcuda)))
         if all(trial.settled for trial in found.trials):
-            memory.write(found)
+            self.remember(memory, found)
         return found
+
+    def remember(self, memory: Memory, found: Findings) -> None:
+        """A reader writes nothing: a plan that nobody carries out tests anew each time."""
 
     def environment(self, wanted: Deployment, info: RuntimeInfo, laid: Laid | None) -> dict[str, str]:
         """Of the engine, but for which GPUs it sees."""
@@ -80,6 +87,9 @@ class CudaReader:
 
 
 class CudaMender(CudaReader):
+    def remember(self, memory: Memory, found: Findings) -> None:
+        memory.write(found)
+
     def repair(self, wanted: Deployment, info: RuntimeInfo) -> None:
         if self.mend(wanted, info) is None:
             return
