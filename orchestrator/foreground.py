@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
-from orchestrator import shell
-from orchestrator.backends import proc
+from orchestrator import proc, shell
 from orchestrator.engines import vllm
 from orchestrator.environ import child
 from orchestrator.errors import PlanError

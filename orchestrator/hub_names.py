@@ -52,10 +52,15 @@ OLD: Mapping[str, OldName] = {
 }
 
 
+def is_true(value: str) -> bool:
+    """As huggingface_hub reads a variable."""
+    return value.upper() in _TRUE
+
+
 def old_name(name: str, value: str | None = None) -> OldName | None:
     """What there is to say of this variable, or None. ``value`` is None where it is not known."""
     old = OLD.get(name)
-    is_off = value is not None and value.upper() not in _TRUE
+    is_off = value is not None and not is_true(value)
     return None if old and old.switch and is_off else old
 
 

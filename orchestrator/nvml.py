@@ -10,9 +10,10 @@ from contextlib import suppress
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from orchestrator import proc
 from orchestrator.environ import MARK, read_marker
 from orchestrator.iommu import peers_blocked
-from orchestrator.model import Gpu, GpuDistance, GpuLink, GpuProcess, Inventory, Marker
+from orchestrator.model import Gpu, GpuDistance, GpuLink, GpuProcess, Inventory
 from orchestrator.short_command import short_command
 
 if TYPE_CHECKING:
@@ -203,7 +204,9 @@ def _process(pid: int, memory: int | None) -> GpuProcess:
         process = psutil.Process(pid)
     except psutil.Error:
         return GpuProcess(pid, memory)
-    return GpuProcess(pid, memory, _seen(process.username), _command(process), _marker(process))
+    return GpuProcess(
+        pid, memory, _seen(process.username), _command(process), read_marker(proc.environ(pid).get(MARK, ""))
+    )
 
 
 def _seen(read: Callable[[], str]) -> str:
@@ -217,10 +220,6 @@ def _seen(read: Callable[[], str]) -> str:
 
 def _command(process: "psutil.Process") -> str:
     return _seen(lambda: short_command(process.cmdline()) or process.name())
-
-
-def _marker(process: "psutil.Process") -> Marker | None:
-    return read_marker(_seen(lambda: process.environ().get(MARK, "")))
 
 
 # ----------------------------------------------------------------------------------------------------------- links

@@ -13,8 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator import shell
-from orchestrator.backends import proc
+from orchestrator import proc, shell
 from orchestrator.codec import read_spec
 from orchestrator.environ import SPEC, VISIBLE
 from orchestrator.errors import HostError

@@ -48,7 +48,7 @@ def pull(
     from orchestrator.errors import Interrupted
     from orchestrator.render import document, weights_json
 
-    here = context(root, state_dir, [path for path in paths or () if not _is_repo(path.partition("@")[0])])
+    here = context(root, state_dir, [path for path in paths or () if not _is_repo(path)])
     console = Console()
     world = here.world(console)
     wanted = _wanted(here, paths or [], revision, environment, given or ())
@@ -93,7 +93,7 @@ def _wanted(
     files = []
     for path in paths:
         repo, at, after = path.partition("@")
-        if _is_repo(repo) and (at or revision or environment or not _served(repo, here)):
+        if _is_repo(path) and (at or revision or environment or not _served(repo, here)):
             found.append(bare(here, repo, after or revision, environment, os.environ))
         else:
             files.append(path)
@@ -118,9 +118,10 @@ def _served(repo: str, here: "Context") -> bool:
 
 
 def _is_repo(text: str) -> bool:
-    """OWNER/NAME, and no file or folder here."""
+    """OWNER/NAME or OWNER/NAME@REVISION, and no file or folder here."""
     import os.path
 
     from orchestrator.checks import is_repo
 
+    text = text.partition("@")[0]
     return "/" in text and is_repo(text) and not os.path.exists(text)  # noqa: PTH110 (never raises)

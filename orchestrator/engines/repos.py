@@ -13,9 +13,6 @@ from orchestrator.model import Json, RepoUse, Spec
 _REPO = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
-REVISION_FLAGS = {"model": "revision", "tokenizer": "tokenizer_revision"}
-"""The slots whose commit a flag of their own says."""
-
 
 def repos(spec: Spec) -> tuple[RepoUse, ...]:
     """Each repository once a revision and part, in the order of the command line."""
@@ -33,9 +30,8 @@ def with_commits(spec: Spec) -> Spec:
     """The spec as the engine is told it: every revision that a flag can say, as the commit it was resolved to."""
     args = dict(spec.serve.args)
     model = replace(spec.model, revision=spec.commits.get("model", spec.model.revision))
-    for slot, flag in REVISION_FLAGS.items():
-        if slot in spec.commits and slot != "model":
-            args[flag] = spec.commits[slot]
+    if "tokenizer" in spec.commits:
+        args["tokenizer_revision"] = spec.commits["tokenizer"]
     if "draft" in spec.commits:
         args["speculative_config"] = {**_mapping(args["speculative_config"]), "revision": spec.commits["draft"]}
     return replace(spec, model=model, serve=replace(spec.serve, args=args))

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from orchestrator.environ import SYSTEM_PATH, baseline, join_path
 from orchestrator.hub.layout import cache_folder
-from orchestrator.hub_names import modern
+from orchestrator.hub_names import is_true, modern
 from orchestrator.model import Spec
 
 HUB = "https://huggingface.co"
-TRUE = frozenset(("1", "on", "yes", "true"))
 _PLACES = frozenset(
     ("HF_HOME", "HF_HUB_CACHE", "HF_XET_CACHE", "HF_ASSETS_CACHE", "HF_TOKEN_PATH", "HF_STORED_TOKENS_PATH")
 )
@@ -46,7 +45,7 @@ def access(variables: Mapping[str, str], spec: Spec, runtime: Mapping[str, str])
     env |= {name: variables[name] for name in _TRUST if name in variables}
     env |= {"HF_HOME": spec.hf_home} if spec.hf_home else {}
     env |= own
-    cache, offline = cache_folder(env), env.get("HF_HUB_OFFLINE", "").lower() in TRUE
+    cache, offline = cache_folder(env), is_true(env.get("HF_HUB_OFFLINE", ""))
     for name in _SECRET:
         env.pop(name, None)
     env |= {

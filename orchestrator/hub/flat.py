@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from orchestrator.engines.repos import is_commit
 from orchestrator.files import read_json
-from orchestrator.hub.layout import COMMIT, read_tree
-from orchestrator.hub.look import INDEXES
+from orchestrator.hub.layout import read_tree
 from orchestrator.model import RemoteFile
 
+INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json", "consolidated.safetensors.index.json")
 NOTES = Path(".cache/huggingface/download")
 WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".tensors")
 _NAME = re.compile(r"models--([A-Za-z0-9][\w.-]*?)--([A-Za-z0-9][\w.-]*)", re.ASCII)
@@ -42,7 +43,7 @@ def commit_of(folder: Path) -> str:
     """The commit that all its files were downloaded from, when they agree; else ""."""
     lines = {_first_line(folder / NOTES / path) for path in walk(folder / NOTES) if path.endswith(".metadata")}
     found = lines.pop() if len(lines) == 1 else ""
-    return found if COMMIT.fullmatch(found) else ""
+    return found if is_commit(found) else ""
 
 
 def list_of(folder: Path, commit: str) -> tuple[RemoteFile, ...] | None:

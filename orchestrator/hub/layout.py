@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
+from orchestrator.engines.repos import is_commit
 from orchestrator.files import read_json
 from orchestrator.model import Json, RemoteFile
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
 HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 OWN_REFS = "orch"
 
@@ -84,7 +84,7 @@ class Repo:
             found = [path.name for path in (self.folder / "snapshots").iterdir() if path.is_dir()]
         except OSError:
             return []
-        return sorted(name for name in found if COMMIT.fullmatch(name))
+        return sorted(name for name in found if is_commit(name))
 
     def refs(self) -> dict[str, str]:
         """Every recorded revision and its commit; orch's own by their names in ``refs/``."""
@@ -109,7 +109,7 @@ class Repo:
             text = file.read_text(encoding="utf-8").strip()
         except (OSError, ValueError):
             return None
-        return text if COMMIT.fullmatch(text) else None
+        return text if is_commit(text) else None
 
 
 def read_tree(file: Path) -> tuple[RemoteFile, ...] | None:

@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.files import read_json
+from orchestrator.hub.flat import lacking
 from orchestrator.hub.layout import Repo
 from orchestrator.hub.memory import Memory, Stamp, stamp
 from orchestrator.hub.parts import fetched
 from orchestrator.model import RemoteFile, RepoUse, Weights
 from orchestrator.weights import Choice, choose
-
-INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json", "consolidated.safetensors.index.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +60,5 @@ def whole_by_itself(repo: Repo, commit: str, use: RepoUse) -> Choice | None:
     if not any(file.path in ("config.json", "params.json", "adapter_config.json") for file in held):
         return None
     choice = choose(held, use)
-    if choice.why or (use.wants == "weights" and not _index_satisfied(repo, commit, held)):
-        return None
-    return choice
-
-
-def _index_satisfied(repo: Repo, commit: str, held: Sequence[RemoteFile]) -> bool:
-    paths = {file.path for file in held}
-    for name in INDEXES:
-        index = read_json(repo.pointer(commit, name)) if name in paths else None
-        shards = (index or {}).get("weight_map")
-        if isinstance(shards, dict):
-            return set(shards.values()) <= paths
-    return True
+    missing, _ = lacking(repo.snapshot(commit), {file.path: file.size for file in held})
+    return None if choice.why or (use.wants == "weights" and missing) else choice

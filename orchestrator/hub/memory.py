@@ -11,17 +11,16 @@ the disk: a crash may leave a file of the right size with holes in it.
 import hashlib
 import os
 import re
-import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from orchestrator.codec import from_json, to_json
 from orchestrator.files import read_json, write_json
 from orchestrator.hub.layout import Repo
 from orchestrator.model import Json, Pull, RemoteFile
+from orchestrator.proc import boot_id, process_start
 
 SCHEMA = 1
 
@@ -148,22 +147,6 @@ class Memory:
 def _lives(pull: Pull) -> bool:
     """A pid with its start time names a process for good, on one boot."""
     return pull.boot == boot_id() and process_start(pull.pid) == pull.start != 0
-
-
-def process_start(pid: int) -> int:
-    """Clock ticks since boot; 0 for a process that is gone."""
-    try:
-        return int(Path("/proc", str(pid), "stat").read_bytes().rpartition(b")")[2].split()[19])
-    except (OSError, IndexError, ValueError):
-        return 0
-
-
-@cache
-def boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return str(time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(time.CLOCK_BOOTTIME))
 
 
 def _file_name(repo: Repo) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.backends import proc
+from orchestrator import proc
 from orchestrator.errors import HostError
 from orchestrator.host import LocalHost
 from orchestrator.model import SecretRef

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from orchestrator.codec import to_json
 from orchestrator.hub import memory as module
 from orchestrator.hub.layout import Repo
-from orchestrator.hub.memory import Memory, boot_id, process_start, stamp
+from orchestrator.hub.memory import Memory, stamp
 from orchestrator.model import Pull, RemoteFile
+from orchestrator.proc import boot_id, process_start
 
 NAME = "a" * 64
 COMMIT = "c" * 40

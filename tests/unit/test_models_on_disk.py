@@ -13,10 +13,10 @@ from caches import BIG, MODEL, WEIGHTS, A, B, Cache, everything, index, listed, 
 from orchestrator.cached import Cached, Found
 from orchestrator.codec import to_json
 from orchestrator.files import write_json
-from orchestrator.hub.memory import boot_id, process_start
 from orchestrator.hub.models import Place, models
 from orchestrator.hub.parts import CHUNK
 from orchestrator.model import Pull, RepoUse
+from orchestrator.proc import boot_id, process_start
 
 
 @pytest.fixture

@@ -93,7 +93,8 @@ class Adopting(Fetching):
         _taking(item.blob).replace(item.blob)
         for unfinished in (map_file(item.blob), part_file(item.blob)):
             unfinished.unlink(missing_ok=True)
-        self._right(item.repo, item.file, item.blob)
+        self._note(item.repo, item.file, stamp(item.blob))
+        self._write_down(every=0)
 
     def _tidy(self) -> None:
         """Folders made for nothing; what holds anything stays."""

@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 from orchestrator.errors import FetchFailed
 from orchestrator.files import write_text
 from orchestrator.hub import look
-from orchestrator.hub.access import TRUE
 from orchestrator.hub.child import problems
 from orchestrator.hub.child.download import Transfer, hash_file
 from orchestrator.hub.child.job import Job, Want
@@ -24,8 +23,10 @@ from orchestrator.hub.child.report import Report
 from orchestrator.hub.child.sources import HttpSource, Remote, Source, XetSource
 from orchestrator.hub.layout import HASH, OWN_REFS, Repo
 from orchestrator.hub.look import FileState
-from orchestrator.hub.memory import Memory, Stamp, boot_id, process_start, stamp
+from orchestrator.hub.memory import Memory, Stamp, stamp
+from orchestrator.hub_names import is_true
 from orchestrator.model import Pull, RemoteFile
+from orchestrator.proc import boot_id, process_start
 
 MARGIN = 1 << 30
 """Bytes left free on the disk beyond what comes, at most; a twentieth of it if that is less."""
@@ -171,9 +172,6 @@ class Fetching:
                 self._noted.clear()
                 self._written = time.monotonic()
 
-    def _right(self, repo: Repo, file: RemoteFile, content: Path) -> None:
-        self.memory.keep_verified(repo, {file.blob: stamp(content)})
-
     def _set_aside(self, item: Item) -> None:
         """Never deleted: somebody may want to look at it. Links to it go, for they would still be believed; what is not
         in the cache is somebody's own, and stays where it is."""
@@ -240,7 +238,7 @@ class Fetching:
         if not item.file.xet or self.job.transfer in ("ranged", "hf_transfer"):
             return self.http
         forced = self.job.transfer == "xet"
-        if os.environ.get("HF_HUB_DISABLE_XET", "").lower() in TRUE:
+        if is_true(os.environ.get("HF_HUB_DISABLE_XET", "")):
             if forced:
                 why = "cache.transfer is xet and HF_HUB_DISABLE_XET is set"
                 raise FetchFailed(self.what, why, "unset one of the two")

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.errors import FetchFailed
+from orchestrator.findings import did_you_mean
 from orchestrator.hub.child import problems
-from orchestrator.hub.child.sources import retry_after
+from orchestrator.hub.child.sources import BUSY, retry_after
 from orchestrator.model import RemoteFile
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
 PAUSES = (0.5, 1.0, 2.0)
 """Seconds between the tries of one question: a person waits for the answer."""
 PATIENCE = 20.0
@@ -72,7 +72,7 @@ class Hub:
                 raise self._no_revision(repo, revision) from None
             except errors.HfHubHTTPError as error:
                 asked = retry_after(error.response.headers) or 0.0
-                if pause is None or asked > PATIENCE or error.response.status_code not in PASSING:
+                if pause is None or asked > PATIENCE or error.response.status_code not in BUSY:
                     raise self._answered(repo, error) from None
                 time.sleep(max(asked, pause))
             except Exception as error:  # whatever the HTTP client of this version raises
@@ -112,9 +112,8 @@ class Hub:
             names = sorted({one.name for one in (*refs.branches, *refs.tags)})
         except Exception:  # noqa: BLE001 (a courtesy, as above)
             names = []
-        close = difflib.get_close_matches(revision, names, n=1)
         there = f"there is {', '.join(names[:20])}" if names else "look at its history on the Hub"
-        do = f"did you mean {close[0]}?" if close else there
+        do = did_you_mean(revision, names) or there
         return FetchFailed(what, "the repository has no such branch, tag or commit", do)
 
     def _answered(self, repo: str, error: Any) -> FetchFailed:

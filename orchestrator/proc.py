@@ -54,6 +54,12 @@ def read(pid: int) -> Process | None:
     )
 
 
+def process_start(pid: int) -> int:
+    """Clock ticks since boot; 0 for a process that is gone."""
+    found = read(pid)
+    return found.start if found else 0
+
+
 def environ(pid: int) -> Mapping[str, str]:
     try:
         raw = (PROC / str(pid) / "environ").read_bytes()
