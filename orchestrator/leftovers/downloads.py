@@ -24,9 +24,10 @@ def parts(caches: Iterable[str], users: Sequence[User], memory: Memory, unread: 
         for repo in (Repo(Path(cache), name_of(folder)) for folder in folders(Path(cache)) if is_repo(folder)):
             for blob in _unfinished(repo):
                 busy = (cache, repo.name) in pulls
-                paths = tuple(str(path) for path in (map_file(blob), part_file(blob)) if path.is_file())
-                file = File(str(part_file(blob)), sum(Path(path).stat().st_blocks * 512 for path in paths))
-                yield Part(repo.name, cache, file, paths, busy, _user(repo, blob.name, users, memory) or unknown)
+                there = [found for path in (map_file(blob), part_file(blob)) if (found := _taken(path))]
+                whole = File(str(part_file(blob)), sum(one.size for one in there))
+                paths = tuple(one.path for one in there)
+                yield Part(repo.name, cache, whole, paths, busy, _user(repo, blob.name, users, memory) or unknown)
 
 
 def name_of(folder: Path) -> str:
@@ -47,6 +48,14 @@ def _unfinished(repo: Repo) -> list[Path]:
         return []
     names = {path.stem for path in blobs.iterdir() if path.suffix in (".part", ".map") and not path.is_symlink()}
     return [blobs / name for name in sorted(names) if HASH.fullmatch(name)]
+
+
+def _taken(path: Path) -> File | None:
+    """With what it takes on the disk: it is as long as the whole file from the beginning, with holes."""
+    try:
+        return File(str(path), path.lstat().st_blocks * 512)
+    except OSError:
+        return None
 
 
 def _user(repo: Repo, blob: str, users: Sequence[User], memory: Memory) -> str:

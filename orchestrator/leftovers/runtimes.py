@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator.files import read_json
 from orchestrator.garbage import Built, Resolved
 from orchestrator.leftovers.flocks import is_held
-from orchestrator.leftovers.state import entries, folders
+from orchestrator.leftovers.state import entries, file, folders
 from orchestrator.runtimes.build import MARK
 
 _KEY = re.compile(r"[0-9a-f]{12}")
@@ -44,7 +44,8 @@ def resolved(data_dir: Path, users: Mapping[str, str], mine: Set[str]) -> Iterat
             lock = _lock(data_dir, key)
             busy = str(lock) not in mine and is_held(lock)
             there = (data_dir / "runtimes" / key).exists()
-            yield Resolved(key, str(path), str(lock), path.stat().st_size, users.get(key, ""), there, busy)
+            size = found.size if (found := file(path)) else 0
+            yield Resolved(key, str(path), str(lock), size, users.get(key, ""), there, busy)
 
 
 def in_use(top: Path) -> dict[str, int]:

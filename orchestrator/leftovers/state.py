@@ -3,7 +3,7 @@ runtimes in it."""
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.codec import from_file
@@ -70,7 +70,7 @@ def remembered(top: Path) -> tuple[Remembered, ...]:
 def roots(top: Path) -> tuple[Path, ...]:
     """The folders of the projects that are still there."""
     files = [project / "project.json" for host in folders(top) for project in folders(host)]
-    found = ((read_json(file) or {}).get("root") for file in files)
+    found = ((read_json(one) or {}).get("root") for one in files)
     return tuple(dict.fromkeys(Path(root) for root in found if isinstance(root, str) and Path(root).is_dir()))
 
 
@@ -87,9 +87,17 @@ def temporary(top: Path, host: str) -> Iterator[File]:
 def temporary_in(folder: Path, lock: str = "") -> Iterator[File]:
     """``lock`` is the file whose holder may be writing there."""
     for path in entries(folder):
-        if _TEMPORARY.fullmatch(path.name) and (path.is_symlink() or path.is_file()):
-            found = path.lstat()
-            yield File(str(path), found.st_size, found.st_mtime, lock)
+        if _TEMPORARY.fullmatch(path.name) and (found := file(path)) and not path.is_dir():
+            yield replace(found, lock=lock)
+
+
+def file(path: Path) -> File | None:
+    """Itself, if it is a link. None for what is gone."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return File(str(path), found.st_blocks * 512 or found.st_size, found.st_mtime)
 
 
 def folders(top: Path) -> list[Path]:
@@ -108,9 +116,9 @@ def entries(top: Path) -> list[Path]:
 
 
 def _read(host: str, project: str, folder: Path) -> Remembered:
-    file = folder / "record.json"
-    record = read_record(file)
-    unread = [] if record or not file.exists() else [str(file)]
+    kept = folder / "record.json"
+    record = read_record(kept)
+    unread = [] if record or not kept.exists() else [str(kept)]
     revisions = []
     for one in folders(folder):
         for path in entries(one) if one.name == "revisions" else ():

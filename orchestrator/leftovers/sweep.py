@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
+from orchestrator import proc
 from orchestrator.cached import User
 from orchestrator.cuda import links
 from orchestrator.errors import HostError, OrchError
 from orchestrator.find import display, folder_files
-from orchestrator.garbage import KINDS, Done, Facts, File, Garbage, Kind, Links, Logs, Processes, find
+from orchestrator.garbage import KINDS, Done, Facts, Garbage, Kind, Links, Logs, Processes, find
 from orchestrator.hub.child.locks import alone as alone_with
 from orchestrator.hub.memory import Memory
 from orchestrator.leftovers import downloads, runtimes, state
@@ -58,6 +59,7 @@ class Sources:
 class Sweep:
     sources: Sources
     host: str = field(default_factory=lambda: os.uname().nodename)
+    uid: int = field(default_factory=os.getuid)
 
     # -------------------------------------------------------------------------------------------------------- looking
 
@@ -90,7 +92,9 @@ class Sweep:
         return facts
 
     def _instances(self, known: Sequence[Remembered]) -> tuple[Instance, ...]:
-        """Of projects that are remembered with what their records prove; of all others by their marker alone."""
+        """Of projects that are remembered with what their records prove; of all others by their marker, if they were
+        started from this home: another one has a state of its own, and an orch that looks after it. Root sees the
+        markers of every user, and leaves the others' to them."""
         here = [one for one in known if one.host == self.host]
         projects = sorted({self.sources.project, *(one.project for one in here)})
         found: list[Instance] = []
@@ -98,7 +102,12 @@ class Sweep:
             mine = ((one.name, one.attempt) for one in here if one.project == project)
             attempts = {Marker(project, name, attempt.id): attempt for name, attempt in mine if attempt}
             found += self.sources.target.list(project, attempts)
-        return (*found, *(one for one in self.sources.target.everywhere() if one.marker.project not in projects))
+        others = (one for one in self.sources.target.everywhere() if one.marker.project not in projects)
+        found += (one for one in others if self._at_home(one))
+        return tuple(one for one in found if all(_owner(process.pid) == self.uid for process in one.processes))
+
+    def _at_home(self, instance: Instance) -> bool:
+        return all(proc.environ(one.pid).get("HOME") == self.sources.home for one in instance.processes if one.marker)
 
     def _logs(self, one: Remembered, instances: Iterable[Instance], mine: Set[str]) -> Logs:
         folder = one.folder / "logs"
@@ -111,7 +120,7 @@ class Sweep:
             one.name if one.project == self.sources.project else f"{one.name} of {one.project}",
             str(folder),
             str(one.lock),
-            tuple(File(str(path), path.stat().st_size) for path in found),
+            tuple(file for path in found if (file := state.file(path))),
             frozenset(needed),
             one.forgotten and not living,
             str(one.lock) not in mine and is_held(one.lock),
@@ -186,7 +195,8 @@ class Sweep:
 
     def _one(self, agreed: Garbage, now: Garbage | None, facts: Facts, target: Target) -> Done:
         if now is None or now.kept:
-            gone = not any(os.path.lexists(path) for path in agreed.paths) and agreed.kind != "processes"
+            there = any(os.path.lexists(path) for path in agreed.paths)
+            gone = not there and agreed.marker not in {one.instance.marker for one in facts.processes}
             return Done(agreed, "" if gone else f"cannot remove {agreed.label}: it is no left-over any more")
         paths = [Path(path) for path in now.paths if path in agreed.paths]
         try:
@@ -254,6 +264,14 @@ def _processes(instance: Instance, known: Iterable[Remembered], host: str, mine:
     lock = next((str(one.lock) for one in here), "")
     busy = bool(lock) and lock not in mine and is_held(Path(lock))
     return Processes(instance, sum(_resident(one.pid) for one in instance.processes), lock, busy)
+
+
+def _owner(pid: int) -> int:
+    """-1 for one that is gone."""
+    try:
+        return Path("/proc", str(pid)).stat().st_uid
+    except OSError:
+        return -1
 
 
 def _resident(pid: int) -> int:

@@ -3,7 +3,9 @@
 import fcntl
 import json
 import os
+import pty
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -85,19 +87,33 @@ def test_deaf_processes_without_a_marker_must_go_by_what_the_record_proves(proje
     assert not alive(child)
 
 
-@pytest.mark.parametrize("remembered", [True, False], ids=["remembered", "state-lost"])
-def test_left_overs_of_another_project_must_be_found(project: Project, remembered: bool, fake_runtime: Path) -> None:
+def orphan_of_another(project: Project, runtime: Path) -> int:
+    """Of another project in the same home."""
     other = project.sandbox.home / "other"
     project.profile("a", args={"fake_children": 1})
     project.sandbox.project.rename(other)
-    project.sandbox.environment(fake_runtime)
+    project.sandbox.environment(runtime)
     project.orch("apply", "a", "--root", str(other), "--yes")
-    child = orphan(project)
+    return orphan(project)
+
+
+@pytest.mark.parametrize("remembered", [True, False], ids=["remembered", "state-lost"])
+def test_left_overs_of_another_project_must_be_found(project: Project, remembered: bool, fake_runtime: Path) -> None:
+    child = orphan_of_another(project, fake_runtime)
     if not remembered:
         (project.state / os.uname().nodename).rename(project.sandbox.home / "lost")
     assert [name.partition(" of other-")[0] for _, name in kinds(project)] == ["a"]
     project.orch("gc", "--yes")
     assert not alive(child)
+
+
+def test_left_overs_of_another_home_must_be_left_to_it(project: Project, fake_runtime: Path, tmp_path: Path) -> None:
+    child = orphan_of_another(project, fake_runtime)
+    (project.state / os.uname().nodename).rename(project.sandbox.home / "lost")
+    home, project.env["HOME"] = project.env["HOME"], str(tmp_path)
+    project.orch("gc", "--yes")
+    project.env["HOME"] = home
+    assert alive(child)
 
 
 def test_what_a_living_run_owns_must_be_left_to_it(project: Project) -> None:
@@ -114,6 +130,23 @@ def test_what_a_living_run_owns_must_be_left_to_it(project: Project) -> None:
         owner.process.send_signal(signal.SIGCONT)
     wait_until(lambda: owner.process.poll() is not None)
     assert not alive(child)
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1)])
+def test_on_a_terminal_it_must_ask(project: Project, answer: str, code: int) -> None:
+    project.up(args={"fake_children": 1})
+    child = orphan(project)
+    here, there = pty.openpty()
+    command = project.sandbox.command("gc")
+    os.write(here, f"{answer}\n".encode())
+    done = subprocess.run(
+        command, env=project.env, cwd=project.sandbox.project, stdin=there, capture_output=True, text=True, check=False
+    )
+    os.close(here)
+    os.close(there)
+    assert done.returncode == code
+    assert "Remove them?" in done.stdout
+    assert alive(child) == (answer == "n")
 
 
 # ----------------------------------------------------------------------------------------------------------- runtimes
@@ -362,7 +395,7 @@ class Stuck(Local):
         raise HostError(f"stop {instance.name}", "it is stuck")
 
 
-def sweep(project: Project) -> Sweep:
+def sweep(project: Project, uid: int = os.getuid()) -> Sweep:
     home = project.sandbox.home
     root, data = project.sandbox.project, home / "data/orch"
 
@@ -370,7 +403,7 @@ def sweep(project: Project) -> Sweep:
         return Weighed()
 
     made = (project_id(root), root, project.state, data, str(home), Memory(home / "cache/orch/weights"), Local())
-    return Sweep(Sources(*made, SystemClock(), project.env, weigh))
+    return Sweep(Sources(*made, SystemClock(), project.env, weigh), uid=uid)
 
 
 def silent(_: str) -> None:
@@ -387,6 +420,21 @@ def test_a_failure_must_be_said_and_the_rest_go_on(project: Project) -> None:
     done = errors(project, find(sweep(project).look()))
     assert done == {"processes": "cannot stop a: it is stuck", "runtime": ""}
     assert alive(child) and not folder.exists()
+
+
+def test_left_overs_of_another_user_must_be_left_to_him_though_root_sees_them(project: Project) -> None:
+    project.up(args={"fake_children": 1})
+    orphan(project)
+    assert len(sweep(project).look().processes) == 1
+    assert sweep(project, os.getuid() + 1).look().processes == ()
+
+
+def test_processes_that_went_by_themselves_must_be_no_failure(project: Project) -> None:
+    project.up(args={"fake_children": 1})
+    child = orphan(project)
+    found = find(sweep(project).look())
+    kill(child)
+    assert errors(project, found) == {"processes": ""}
 
 
 def use_it(project: Project, folder: Path) -> None:
