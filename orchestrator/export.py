@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.codec import digest
 from orchestrator.environ import BASELINE, VISIBLE
+from orchestrator.errors import PlanError
 from orchestrator.model import Deployment, SecretRef
 
 
@@ -35,6 +36,10 @@ def env_text(made: Export) -> str:
 
 
 def script_text(made: Export) -> str:
+    """Raises PlanError for a program that `env` would take for a variable."""
+    if "=" in made.argv[0]:
+        why = f"the path of its program, {made.argv[0]}, holds a ="
+        raise PlanError(f"export {made.deployment.name} as a script", why, "use --format env, or move the runtime")
     parts = [
         ["#!/usr/bin/env bash", *(f"# {line}" for line in _about(made)), "set -euo pipefail"],
         list(_secrets(made.deployment.secret_refs)),

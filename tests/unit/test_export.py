@@ -11,6 +11,7 @@ from builders import wanted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.errors import PlanError
 from orchestrator.export import Export, env_text, script_text
 from orchestrator.model import SecretRef
 
@@ -44,6 +45,11 @@ def test_the_text_is_as_agreed(name: str) -> None:
 
 def test_no_golden_text_is_left_over() -> None:
     assert golden.unused("export", {f"{name}.{form}" for name in CASES for form in ("script", "env")}) == set()
+
+
+def test_a_program_that_env_would_take_for_a_variable_is_refused() -> None:
+    with pytest.raises(PlanError, match="holds a =; use --format env"):
+        script_text(Export(QWEN, ("/opt/a=b/bin/vllm",), ENV, "vllm"))
 
 
 def bash(script: str, env: dict[str, str]) -> bytes:
