@@ -4,9 +4,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from orchestrator.codec import digest
-from orchestrator.model import Attempt, Deployment, Intent, Observed, Phase, Record, Rejected, Revision, Spec
+from orchestrator.model import Attempt, Deployment, Intent, Marker, Observed, Phase, Record, Rejected, Revision, Spec
 
 REJECTED_KEPT = 8
+
+
+def attempts(project: str, records: Iterable[Record]) -> dict[Marker, Attempt]:
+    """The last start of each deployment, by the marker that its processes carry."""
+    return {Marker(project, one.name, one.attempt.id): one.attempt for one in records if one.attempt}
 
 
 def started(record: Record | None, name: str, attempt: Attempt) -> Record:

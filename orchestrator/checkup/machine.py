@@ -10,12 +10,12 @@ from pathlib import Path
 from orchestrator.chain.facts import Machine, Node, Smi, Toolkit
 from orchestrator.checkup.files import folder, names, node, text
 from orchestrator.files import read_json
+from orchestrator.iommu import cards
 from orchestrator.model import Inventory
 from orchestrator.shell import CommandFailed, run
 
 SMI_TIMEOUT = 15.0  # seconds; without persistence mode the first answer of eight cards takes some
 NVCC_TIMEOUT = 10.0
-NVIDIA, DISPLAY = "0x10de", "0x03"  # a PCI vendor, and the beginning of the class of graphics cards
 WSL_TOOLS = "/usr/lib/wsl/lib"
 CONTAINER_MARKS = (".dockerenv", "run/.containerenv", ".singularity.d")
 _MODULE = re.compile(r"Kernel Module\s+(?:for \S+\s+)?([0-9][0-9.]+)")
@@ -36,7 +36,7 @@ def look(
     smi = _smi(variables, root, timeout)
     wsl = (root / "dev/dxg").exists() or "microsoft" in text(root / "proc/sys/kernel/osrelease").lower()
     return Machine(
-        cards=sum(_is_card(one, root) for one in names(root / "sys/bus/pci/devices")),
+        cards=len(cards(root / "sys")),
         wsl=wsl,
         container=any(os.path.lexists(root / mark) for mark in CONTAINER_MARKS)
         or "KUBERNETES_SERVICE_HOST" in variables,
@@ -51,11 +51,6 @@ def look(
         now=now,
         folders=tuple(folder(purpose, str(path)) for purpose, path in folders),
     )
-
-
-def _is_card(name: str, root: Path) -> bool:
-    device = root / "sys/bus/pci/devices" / name
-    return text(device / "vendor").strip() == NVIDIA and text(device / "class").startswith(DISPLAY)
 
 
 def _user() -> str:
@@ -93,10 +88,10 @@ def _nodes(root: Path, *, wsl: bool) -> tuple[Node, ...]:
     """Those that CUDA opens. Of the cards at least one must be there: a container or a job may be given some only."""
     if wsl:
         return (node(root / "dev/dxg", "/dev/dxg", opens=True),)
-    cards = [one for one in names(root / "dev") if _CARD.fullmatch(one)] or ["nvidia0"]
+    found = [one for one in names(root / "dev") if _CARD.fullmatch(one)] or ["nvidia0"]
     controls = [node(root / "dev" / one, f"/dev/{one}", opens=True) for one in ("nvidiactl", "nvidia-uvm")]
     # To open a card wakes it, or hangs with it.
-    return (*controls, *(node(root / "dev" / one, f"/dev/{one}", opens=False) for one in cards))
+    return (*controls, *(node(root / "dev" / one, f"/dev/{one}", opens=False) for one in found))
 
 
 def toolkits(root: Path) -> Iterator[Toolkit]:

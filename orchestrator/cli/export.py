@@ -83,15 +83,14 @@ def _wanted(here: "Context", name: str) -> "tuple[Deployment, Instance | None]":
 
 def _started(here: "Context", name: str) -> "tuple[Deployment, Instance | None] | None":
     """What runs, or ran last; None where no record tells."""
-    from orchestrator.model import Marker
+    from orchestrator.history import attempts
 
     eyes = here.eyes
     record = eyes.state.records().get(name)
     if record is None:
         return None
     attempt, project = record.attempt, eyes.state.project
-    attempts = {Marker(project, name, attempt.id): attempt} if attempt else {}
-    listed = eyes.target.list(project, attempts)
+    listed = eyes.target.list(project, attempts(project, [record]))
     living = next((one for one in listed if attempt and one.leader and one.marker.attempt == attempt.id), None)
     if attempt and living:
         return attempt.deployment, living

@@ -49,8 +49,6 @@ def _show(here: "Context", inventory: "Inventory | None", output: options.Output
 
 
 def _instances(here: "Context", project: str) -> "tuple[Instance, ...]":
-    from orchestrator.model import Marker
+    from orchestrator.history import attempts
 
-    records = here.eyes.state.records().values()
-    attempts = {Marker(project, one.name, one.attempt.id): one.attempt for one in records if one.attempt}
-    return here.eyes.target.list(project, attempts)
+    return here.eyes.target.list(project, attempts(project, here.eyes.state.records().values()))

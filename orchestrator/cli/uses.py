@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from orchestrator.cached import Kind, User
 from orchestrator.errors import OrchError
 from orchestrator.find import display, folder_files
-from orchestrator.model import Intent, Marker, ModelRef, Profile, Spec
+from orchestrator.history import attempts
+from orchestrator.model import Intent, ModelRef, Profile, Spec
 from orchestrator.resolve import resolve
 
 if TYPE_CHECKING:
@@ -71,11 +72,11 @@ def _written(here: "Context", unread: list[str]) -> Iterator[tuple[Spec, str]]:
 def _started(here: "Context") -> Iterator[tuple[User, Spec]]:
     eyes = here.eyes
     records, project = eyes.state.records(), eyes.state.project
-    attempts = {Marker(project, one.name, one.attempt.id): one.attempt for one in records.values() if one.attempt}
-    own = eyes.target.list(project, attempts)
+    known = attempts(project, records.values())
+    own = eyes.target.list(project, known)
     others = [one for one in eyes.target.everywhere() if one.marker.project != project]
     for one in (*own, *others):
-        attempt = attempts.get(one.marker)
+        attempt = known.get(one.marker)
         spec = one.spec or (attempt.deployment.spec if attempt else None)
         other = "" if one.marker.project == project else one.marker.project
         if spec:

@@ -74,6 +74,11 @@ def completed(data_dir: Path, key: str) -> RuntimeInfo | None:
     return info if Path(info.python).exists() else None
 
 
+def is_described(data_dir: Path, key: str) -> bool:
+    """Whether what is written in its mark is all that this orch asks of a runtime."""
+    return (read_json(folder(data_dir, key) / MARK) or {}).get("schema") == inspect.SCHEMA
+
+
 def build(data_dir: Path, spec: RuntimeSpec, variables: Mapping[str, str], say: Say) -> RuntimeInfo:
     """Resolves what was not resolved yet and builds what is not complete yet. Raises RuntimeFailure."""
     data_dir = data_dir.absolute()
@@ -149,9 +154,9 @@ def _mark(place: Path, info: RuntimeInfo) -> None:
 
 def _brought_up_to_date(data_dir: Path, info: RuntimeInfo, variables: Mapping[str, str]) -> RuntimeInfo:
     """One that an older orch built and described is looked at again, which takes a moment, and not built again."""
-    place = folder(data_dir, info.key)
-    if (read_json(place / MARK) or {}).get("schema") == inspect.SCHEMA:
+    if is_described(data_dir, info.key):
         return info
+    place = folder(data_dir, info.key)
     description = inspect.describe(Path(info.python), variables, {})
     info = inspect.engine(description, Path(info.python), place, info.key, {})
     with contextlib.suppress(OSError):  # a runtime that somebody else owns is looked at every time

@@ -53,12 +53,23 @@ class RuntimeReader:
             raise RuntimeFailure(f"use the runtime {spec.label}", why, f"make it: `uv venv {prefix}`, and install vllm")
         return prefix, prefix / "bin/python"
 
+    def look(self, spec: RuntimeSpec, say: Say) -> RuntimeInfo:
+        """What is installed in an existing runtime, as its own Python tells. Remembers nothing. Raises
+        RuntimeFailure."""
+        prefix, python = self.locate(spec)
+        say(f"looking into the runtime {spec.label}")
+        extra = conda.activation(prefix, self.variables) if spec.kind == "conda" else {}
+        description = inspect.describe(python, self.variables, extra)
+        key = inspect.key(spec.kind, prefix, description["version"] or "")
+        return inspect.engine(description, python, prefix, key, extra)
+
     def _built(self, spec: RuntimeSpec) -> RuntimeState:
         resolution = build.remembered(self.data_dir, spec)
         if resolution is None or not build.folder(self.data_dir, resolution.key).exists():
             return RuntimeState("buildable", "not built yet")
         if info := build.completed(self.data_dir, resolution.key):
-            return RuntimeState("ready", info=info)
+            # Described by an older orch, less is known of it than is asked now: it is looked at when it is used.
+            return RuntimeState("ready", info=info if build.is_described(self.data_dir, info.key) else None)
         return RuntimeState("buildable", "an interrupted build, to be built again")
 
     def _remembered(self, spec: RuntimeSpec, prefix: Path, python: Path) -> RuntimeInfo | None:
@@ -99,12 +110,8 @@ class Runtimes(RuntimeReader):
 
     def _describe(self, spec: RuntimeSpec, say: Say) -> RuntimeInfo:
         prefix, python = self.locate(spec)
-        say(f"looking into the runtime {spec.label}")
         stamp = _stamp(spec, prefix, python)  # taken before looking: a change meanwhile makes it look again
-        extra = conda.activation(prefix, self.variables) if spec.kind == "conda" else {}
-        description = inspect.describe(python, self.variables, extra)
-        key = inspect.key(spec.kind, prefix, description["version"] or "")
-        info = inspect.engine(description, python, prefix, key, extra)
+        info = self.look(spec, say)
         self._remember(self._memory(spec, prefix), {"info": to_json(info), "stamp": stamp})
         return info
 

@@ -62,6 +62,7 @@ def test_a_runtime_is_built_once(runtimes: Runtimes, tmp_path: Path) -> None:
         version="0.32.0",
         program=(str(prefix / "bin/vllm"), "serve"),
         style="serve",
+        torch="2.0+cpu",
     )
     assert len(info.key) == 12
     assert any("Installed 2 packages" in line for line in said)
@@ -256,3 +257,18 @@ def test_uvs_failures_in_words(lines: list[str], backend: str, why: str, do: str
     reason = uv.reason(lines)
     assert reason == why or not why
     assert uv.advice(reason, backend).startswith(do)
+
+
+def test_one_that_an_older_orch_described_is_looked_at_again_and_not_built_again(
+    runtimes: Runtimes, tmp_path: Path
+) -> None:
+    info = runtimes.ensure(SPEC, lambda _: None)
+    mark = tmp_path / "data/runtimes" / info.key / "orch-runtime.json"
+    older = {name: value for name, value in json.loads(mark.read_text()).items() if name not in ("schema", "torch")}
+    mark.write_text(json.dumps(older))
+    assert runtimes.state(SPEC).status == "ready"
+    assert runtimes.state(SPEC).info is None
+    said: list[str] = []
+    assert runtimes.ensure(SPEC, said.append) == info
+    assert said == []
+    assert runtimes.state(SPEC).info == info
