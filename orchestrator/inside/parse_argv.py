@@ -15,7 +15,11 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-ARGUMENTS = ("vllm.entrypoints.launchers.cli_args", "vllm.entrypoints.openai.cli_args")  # 0.32; older
+ARGUMENTS = (
+    "vllm.entrypoints.common.cli_args",  # 0.33
+    "vllm.entrypoints.launchers.cli_args",  # 0.32
+    "vllm.entrypoints.openai.cli_args",  # older
+)
 PARSERS = ("vllm.utils.argparse_utils", "vllm.utils")  # 0.11 and later; older
 UNKNOWN = "unrecognized arguments:"
 

@@ -1,0 +1,176 @@
+"""What each version of the engine takes on its command line: flags, their types, choices and bounds. Pure.
+
+The documents come from inside/snapshot.py. What a document does not tell is not known: nothing here guesses, and a
+check of something unknown finds nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.model import Json
+
+SCHEMA = 1
+"""Of the documents. An older one is not read: what a runtime told is asked again, what is shipped is made again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Inclusive ``least`` and ``most``, exclusive ``over`` and ``under``; None where there is none."""
+
+    least: float | None = None
+    most: float | None = None
+    over: float | None = None
+    under: float | None = None
+    multiple_of: float | None = None
+
+    def __str__(self) -> str:
+        """'at least 1', 'over 0 and at most 1'."""
+        words = {"over": self.over, "at least": self.least, "under": self.under, "at most": self.most}
+        parts = [f"{word} {_number(value)}" for word, value in words.items() if value is not None]
+        if self.multiple_of is not None:
+            parts.append(f"a multiple of {_number(self.multiple_of)}")
+        return " and ".join(parts)
+
+    def hold(self, value: float) -> bool:
+        return not (
+            (self.least is not None and value < self.least)
+            or (self.most is not None and value > self.most)
+            or (self.over is not None and value <= self.over)
+            or (self.under is not None and value >= self.under)
+            or (self.multiple_of is not None and value % self.multiple_of != 0)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag of one version, or one key of the mapping that a flag takes (then ``options`` is empty).
+
+    ``type`` is one of int, float, str, bool, list, json (a mapping or list), json_or_str, human_int ("4k"),
+    human_int_or_auto; "" is unknown. ``nargs`` as argparse has it. ``open`` says who may add to the choices: "class"
+    (any dotted path to a class), "plugin", or "" for nobody. ``optional``: the words "None" and "" stand for none.
+    ``default`` is None as well where it is unknown, and then ``default_known`` is false. ``config`` names the field of
+    the engine's config class, ``instead`` and ``removed_in`` what the engine says of a deprecated flag."""
+
+    name: str
+    options: tuple[str, ...] = ()
+    dest: str = ""
+    type: str = ""
+    nargs: str | int | None = None
+    negation: bool = False
+    repeats: bool = False
+    choices: tuple[Json, ...] = ()
+    open: str = ""
+    any_case: bool = False
+    any_dash: bool = False
+    bounds: Bounds = Bounds()
+    lengths: tuple[int | None, int | None] = (None, None)
+    optional: bool = False
+    default: Json = None
+    default_known: bool = False
+    fields: Mapping[str, "Flag"] = field(default_factory=dict)
+    config: str = ""
+    deprecated: bool = False
+    removed_in: str = ""
+    instead: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """``quantization`` maps each method to its least compute capability times ten (80 is 8.0), or None where that is
+    not known. ``source`` says how the document was made, ``unread`` what could not be read."""
+
+    version: str
+    flags: Mapping[str, Flag]
+    quantization: Mapping[str, int | None] = field(default_factory=dict)
+    architectures: frozenset[str] = frozenset()
+    source: str = ""
+    unread: tuple[str, ...] = ()
+
+    def find(self, name: str) -> Flag | None:
+        """By flag, alias or dest, in snake or kebab case, with dashes before it or without. ``no_x`` is a flag of its
+        own where ``x`` can be negated; ``x.key`` is the key of a mapping."""
+        head, dot, rest = name.lstrip("-").partition(".")
+        bare = head.replace("_", "-")
+        found = self.flags.get(bare) or self._alias(bare, head)
+        if found is None and bare.startswith("no-"):
+            positive = self.find(bare.removeprefix("no-"))
+            if positive is not None and positive.negation:
+                return Flag(bare, (f"--{bare}",), positive.dest, "bool", deprecated=positive.deprecated)
+        return key_of(found, rest) if found is not None and dot else found
+
+    def _alias(self, bare: str, dest: str) -> Flag | None:
+        """Short options keep their case; a dest is only looked at when nothing else fits."""
+        for flag in self.flags.values():
+            if any(option.lstrip("-") in (bare, dest) for option in flag.options):
+                return flag
+        return next((flag for flag in self.flags.values() if flag.dest == dest.replace("-", "_")), None)
+
+    def abbreviated(self, name: str) -> Flag | None:
+        """The only flag that begins with this: the engine's parser takes that too."""
+        start = "--" + name.lstrip("-").replace("_", "-")
+        found = {flag.name: flag for flag in self.flags.values() if any(one.startswith(start) for one in flag.options)}
+        return next(iter(found.values())) if len(found) == 1 else None
+
+    def names(self) -> tuple[str, ...]:
+        """Every long option without its dashes, sorted: what a misspelt one is compared with."""
+        longs = {one.removeprefix("--") for flag in self.flags.values() for one in flag.options if one.startswith("--")}
+        return tuple(sorted(longs))
+
+
+def key_of(flag: Flag, path: str) -> Flag | None:
+    """The key ``a.b`` of the mapping that the flag takes; one of which nothing is known where its keys are not."""
+    head, _, rest = path.partition(".")
+    if not flag.fields:
+        return Flag(path) if flag.type in ("json", "json_or_str", "") else None
+    found = flag.fields.get(head.replace("-", "_"))
+    return key_of(found, rest) if found is not None and rest else found
+
+
+def read(document: Json) -> Engine | None:
+    """None for anything that is no document of this schema."""
+    if not isinstance(document, Mapping) or document.get("schema") != SCHEMA:
+        return None
+    try:
+        return Engine(
+            version=str(document["version"]),
+            flags={name: _flag(name, one) for name, one in sorted(document["flags"].items())},
+            quantization={name: one.get("capability") for name, one in sorted(document["quantization"].items())},
+            architectures=frozenset(document["architectures"]),
+            source=str(document.get("source", "")),
+            unread=tuple(document["unread"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _flag(name: str, data: Mapping[str, Any]) -> Flag:
+    deprecated = data.get("deprecated")
+    least, most = data.get("lengths", (None, None))
+    return Flag(
+        name=name,
+        options=tuple(data.get("options", ())),
+        dest=data.get("dest", name.replace("-", "_")),
+        type=data.get("type", ""),
+        nargs=data.get("nargs"),
+        negation=data.get("negation", False),
+        repeats=data.get("repeats", False),
+        choices=tuple(data.get("choices", ())),
+        open=data.get("open", ""),
+        any_case=data.get("any_case", False),
+        any_dash=data.get("any_dash", False),
+        bounds=Bounds(data.get("ge"), data.get("le"), data.get("gt"), data.get("lt"), data.get("multiple_of")),
+        lengths=(least, most),
+        optional=data.get("optional", False),
+        default=data.get("default", data.get("default_repr")),
+        default_known="default" in data or "default_repr" in data,
+        fields={key: _flag(key, one) for key, one in sorted(data.get("fields", {}).items())},
+        config=data.get("field", ""),
+        deprecated=deprecated is not None,
+        removed_in=(deprecated or {}).get("removed_in", ""),
+        instead=tuple((deprecated or {}).get("instead", ())),
+    )
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else str(value)
