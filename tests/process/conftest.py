@@ -7,8 +7,10 @@ import pytest
 from deploy_kit import Project
 from fakes.hub import Hub
 from fakes.sandbox import Sandbox
-from fetch_kit import Kit
+from fetch_kit import FILES, Kit
 from models_kit import kill_a_pull
+
+from orchestrator.hub.child.job import Want
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +33,12 @@ def kit(hub: Hub, tmp_path: Path) -> Iterator[Kit]:
     kit = Kit(hub, tmp_path / "home")
     yield kit
     kit.close()
+
+
+@pytest.fixture
+def want(kit: Kit) -> Want:
+    """A model on the Hub."""
+    return kit.add(FILES)
 
 
 @pytest.fixture

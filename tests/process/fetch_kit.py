@@ -4,7 +4,7 @@ import json
 import os
 import random
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -34,6 +34,12 @@ FAST = Tuning(connections=4, run=4, attempts=4, backoff=0.01, longest=0.04, stal
 @cache
 def noise(size: int, seed: int = 0) -> bytes:
     return random.Random(seed).randbytes(size)
+
+
+SIZE = 20 * MIB + 99
+WEIGHTS = noise(SIZE)
+FILES = {"config.json": b'{"a": 1}', MODEL: WEIGHTS}
+Namespace = Callable[[str], list[str]]
 
 
 @dataclass(slots=True)

@@ -4,28 +4,17 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fakes.sandbox import wait_until
-from fetch_kit import FAST, MIB, MODEL, Kit, noise
+from fetch_kit import FAST, FILES, MIB, MODEL, SIZE, WEIGHTS, Kit, Namespace, noise
 
 from orchestrator.hub import look
 from orchestrator.hub.child.job import Want
 from orchestrator.hub.parts import CHUNK, Part, fetched
 from orchestrator.model import RepoUse
-
-SIZE = 8 * MIB + 99
-WEIGHTS = noise(SIZE)
-FILES = {"config.json": b'{"a": 1}', MODEL: WEIGHTS}
-Namespace = Callable[[str], list[str]]
-
-
-@pytest.fixture
-def want(kit: Kit) -> Want:
-    return kit.add(FILES)
 
 
 def fresh(kit: Kit) -> None:

@@ -12,22 +12,11 @@ from types import SimpleNamespace
 import pytest
 from fakes.hub_faults import Kind, On
 from fakes.sandbox import wait_until
-from fetch_kit import FAST, MIB, MODEL, REPO, Kit, noise
+from fetch_kit import FAST, FILES, MIB, MODEL, REPO, SIZE, WEIGHTS, Kit, Namespace, noise
 
 from orchestrator.hub.child import download
 from orchestrator.hub.child.job import Tuning, Want
 from orchestrator.hub.parts import CHUNK, fetched, part_file
-
-SIZE = 20 * MIB + 12_345
-WEIGHTS = noise(SIZE)
-FILES = {"config.json": b'{"a": 1}', MODEL: WEIGHTS}
-Namespace = Callable[[str], list[str]]
-
-
-@pytest.fixture
-def want(kit: Kit) -> Want:
-    return kit.add(FILES)
-
 
 # ------------------------------------------------------------------------------------------------ what passes by itself
 
