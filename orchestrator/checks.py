@@ -70,13 +70,13 @@ def check_profile(value: Json, plain: Mapping[Path, str], findings: Findings) ->
         _quantity(value, path, parse_duration, findings)
     timeout = ("readiness", "timeout")
     if timeout not in findings.paths and look(value, *timeout) in (0, "0", "0s"):
-        findings.add(timeout, "nothing is ready in no time", "write for example timeout: 20m")
+        findings.add(timeout, "nothing is ready in no time", "write for example timeout: 20m", code="wrong-value")
     repo_wants = "a repository on the Hub, OWNER/NAME or OWNER/NAME:QUANT (a folder goes under model.path)"
     _text(value, ("model", "repo"), _REPO, repo_wants, findings)
     _text(value, ("serve", "host"), _HOST, "an address such as 127.0.0.1", findings)
     gpus = look(value, "gpus")
     if isinstance(gpus, list) and len({str(gpu) for gpu in gpus}) < len(gpus):
-        findings.add(("gpus",), "the same GPU is listed twice", "remove one of the two")
+        findings.add(("gpus",), "the same GPU is listed twice", "remove one of the two", code="duplicate-value")
 
 
 def check_environment(value: Json, stem: str, findings: Findings) -> None:
@@ -84,24 +84,28 @@ def check_environment(value: Json, stem: str, findings: Findings) -> None:
     _quantity(value, ("host", "gpus", "memory"), parse_size, findings)
     lines, path = look(value, "runtime", "requirements"), ("runtime", "requirements")
     if lines == [] and path not in findings.paths:
-        findings.add(path, "the list comes out empty", "set a variable in it, or write a line")
+        findings.add(path, "the list comes out empty", "set a variable in it, or write a line", code="empty-value")
     _credentials(section(value, "runtime"), findings)
     name = look(value, "name")
     if isinstance(name, str) and name != stem and ("name",) not in findings.paths:
-        findings.add(("name",), f"it is {shown(name)} and the file is called {stem}", "make them equal")
+        why = f"it is {shown(name)} and the file is called {stem}"
+        findings.add(("name",), why, "make them equal", code="name-mismatch")
     for where in ("env", "secrets"):
         for name in section(value, where):
             if name.startswith("ORCH_") or name == "SPT_NOENV":
-                findings.add((where, name), "orch finds its processes again by it", "leave it out")
+                why = "orch finds its processes again by it"
+                findings.add((where, name), why, "leave it out", code="reserved-variable")
             elif name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
-                findings.add((where, name), "orch sets it, for each profile", "use gpus in the profile")
+                why = "orch sets it, for each profile"
+                findings.add((where, name), why, "use gpus in the profile", code="reserved-variable")
     for name in section(value, "env"):
         if name in section(value, "secrets"):
-            findings.add(("env", name), "it is under secrets too", "remove one of the two")
+            findings.add(("env", name), "it is under secrets too", "remove one of the two", code="duplicate-variable")
         elif _SECRET.fullmatch(name):
             today = OLD[name].today if name in OLD else name
             do = f"move it to secrets: {{{today}: {{env: {name}}}}}"
-            findings.add(("env", name), "a secret does not belong in a file whose values are shown and recorded", do)
+            why = "a secret does not belong in a file whose values are shown and recorded"
+            findings.add(("env", name), why, do, code="secret-in-env")
     _old_names(value, findings)
 
 
@@ -112,7 +116,7 @@ def _old_names(value: Json, findings: Findings) -> None:
             if old := old_name(name, str(written) if where == "env" else None):
                 also = old.today in given["env"].keys() | given["secrets"].keys()
                 do = f"remove it: {old.today} is given, too" if also else old.do
-                findings.warn((where, name), f"is an old name{old.what}", do)
+                findings.warn((where, name), f"is an old name{old.what}", do, code="old-name")
 
 
 def _credentials(runtime: Mapping[str, Json], findings: Findings) -> None:
@@ -121,7 +125,8 @@ def _credentials(runtime: Mapping[str, Json], findings: Findings) -> None:
         for place, line in enumerate(lines if isinstance(lines, list) else ()):
             if isinstance(line, str) and _CREDENTIALS.search(line):
                 do = "keep it in ~/.netrc, pip.conf or UV_INDEX_NAME_PASSWORD, which pip and uv read by themselves"
-                findings.add(("runtime", key, place), "the URL holds a user name or a password", do)
+                why = "the URL holds a user name or a password"
+                findings.add(("runtime", key, place), why, do, code="credentials-in-url")
 
 
 def _flags(args: Mapping[str, Json], findings: Findings) -> None:
@@ -129,9 +134,10 @@ def _flags(args: Mapping[str, Json], findings: Findings) -> None:
     for key in args:
         flag, path = flag_name(key), ("serve", "args", key)
         if flag in _ORCH_OWNS:
-            findings.add(path, "orch sets this flag itself", _ORCH_OWNS[flag])
+            findings.add(path, "orch sets this flag itself", _ORCH_OWNS[flag], code="owned-flag")
         elif flag in seen:
-            findings.add(path, f"it is the same flag as {seen[flag]}", "remove one of the two")
+            why = f"it is the same flag as {seen[flag]}"
+            findings.add(path, why, "remove one of the two", code="duplicate-flag")
         seen.setdefault(flag, key)
 
 
@@ -140,7 +146,7 @@ def _booleans(value: Json, plain: Mapping[Path, str], findings: Findings) -> Non
     for path, word in plain.items():
         if path[:2] == ("serve", "args") and word.lower() in _AMBIGUOUS:
             why = f"{word} is text in YAML 1.2 and a truth value in YAML 1.1"
-            findings.add(path, why, "write true or false, or quote it")
+            findings.add(path, why, "write true or false, or quote it", code="ambiguous-boolean")
 
 
 def _quantity(value: Json, path: tuple[str, ...], read: Callable[[object], float], findings: Findings) -> None:
@@ -150,10 +156,10 @@ def _quantity(value: Json, path: tuple[str, ...], read: Callable[[object], float
     try:
         read(given)
     except ValueError as error:
-        findings.add(path, str(error))
+        findings.add(path, str(error), code="wrong-value")
 
 
 def _text(value: Json, path: tuple[str, ...], pattern: re.Pattern[str], wants: str, findings: Findings) -> None:
     given = look(value, *path)
     if isinstance(given, str) and path not in findings.paths and not pattern.fullmatch(given):
-        findings.add(path, f"{shown(given)} is not {wants}")
+        findings.add(path, f"{shown(given)} is not {wants}", code="wrong-value")

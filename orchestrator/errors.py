@@ -23,14 +23,16 @@ from collections.abc import Iterable
 
 
 class OrchError(Exception):
-    """``what`` completes "cannot ...", ``why`` gives the cause, ``do`` the next step, ``at`` a file:line:col. ``tail``
-    are lines to be shown below: the last of a log, a table."""
+    """``what`` completes "cannot ...", ``why`` gives the cause, ``do`` the next step, ``at`` a file:line:col. ``code``
+    is a stable name for what is wrong with a file (`rules`). ``tail`` are lines to be shown below: the last of a log,
+    a table."""
 
     exit_code = 1
+    code: str = ""
     tail: tuple[str, ...] = ()
 
-    def __init__(self, what: str, why: str = "", do: str = "", at: str = "") -> None:
-        self.what, self.why, self.do, self.at = what, why, do, at
+    def __init__(self, what: str, why: str = "", do: str = "", at: str = "", code: str = "") -> None:
+        self.what, self.why, self.do, self.at, self.code = what, why, do, at, code
         super().__init__(what)
 
     def __str__(self) -> str:

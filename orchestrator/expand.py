@@ -61,7 +61,8 @@ class Expander:
         text = _REFERENCE.sub(lambda found: self._reference(found, path), value)
         required = path[0] != "env" and path not in _MAY_BE_EMPTY and not isinstance(path[-1], int)
         if not text and value and required and before == len(self.findings.paths):
-            self.findings.add(path, f"{value} comes out empty", "set the variable, or write the value")
+            do = "set the variable, or write the value"
+            self.findings.add(path, f"{value} comes out empty", do, code="empty-value")
         is_path = how == "path" or (how == "prefix" and "/" in text) or (how == "link" and "://" not in text)
         return self._absolute(text, path) if text and is_path else text
 
@@ -69,19 +70,20 @@ class Expander:
         if found[0] == "$$":
             return "$"
         if found[0] == "${":
-            self.findings.add(path, '"${" starts no variable', "write ${NAME}, ${NAME:-default}, or $${ for the text")
+            do = "write ${NAME}, ${NAME:-default}, or $${ for the text"
+            self.findings.add(path, '"${" starts no variable', do, code="bad-reference")
             return ""
         value = self._variable(found[1], path)
         if value is None and found[2] is None:
             do = f"set it, or write ${{{found[1]}:-DEFAULT}}"
-            self.findings.add(path, f"the variable {found[1]} is not set", do)
+            self.findings.add(path, f"the variable {found[1]} is not set", do, code="variable-unset")
         return value or found[2] or ""
 
     def _variable(self, name: str, path: Path) -> str | None:
         value = self.variables.get(name)
         if value and any(unicodedata.category(one) in ("Cc", "Cs") for one in value):
             why = f"the variable {name} holds a line break, a control character or what is not UTF-8"
-            self.findings.add(path, why, "set it to plain text")
+            self.findings.add(path, why, "set it to plain text", code="variable-unusable")
             return ""
         return value
 
@@ -89,7 +91,8 @@ class Expander:
         if text == "~" or text.startswith("~/"):
             home = self._variable("HOME", path) or ""
             if not self.variables.get("HOME"):
-                self.findings.add(path, "~ stands for $HOME, which is not set", "write the path out")
+                why = "~ stands for $HOME, which is not set"
+                self.findings.add(path, why, "write the path out", code="variable-unset")
             text = home + text[1:]
         return os.path.normpath(os.path.join(self.folder, text))  # noqa: PTH118 (pathlib does not fold "..")
 

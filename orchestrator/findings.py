@@ -7,9 +7,10 @@ one gets a message without it.
 import difflib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
-from orchestrator.errors import InputError, raise_all
+from orchestrator.errors import InputError, OrchError, Problems, raise_all
 from orchestrator.model import Json, Notice, Path, Source
 
 _WIDTH = 60
@@ -17,34 +18,65 @@ _USERINFO = re.compile(r"://[^/?#\s]*@")
 
 
 class Findings:
-    """Errors and warnings of one file, each at its place, in the order in which they stand in the file. The errors
-    are raised together; the warnings go with what was loaded."""
+    """Errors and warnings of one file, each at its place, in the order in which they stand in the file, and what could
+    not be checked in it. Who loads a file raises the errors together; the warnings go with what was loaded.
+
+    ``code`` is one of `rules`."""
 
     def __init__(self, source: Source, kind: str) -> None:
         self.source, self.kind = source, kind
         self._found: dict[tuple[tuple[int, int], int, str], InputError] = {}
         self._warned: dict[tuple[tuple[int, int], int, str], Notice] = {}
+        self._noted: dict[tuple[tuple[int, int], int, str], Notice] = {}
         self.paths: set[Path] = set()  # of the errors
 
-    def add(self, path: Path, why: str, do: str = "") -> None:
-        error = InputError(f"use {dotted(path) or 'the ' + self.kind}", why, do, at=self.source.at(*path))
+    def add(self, path: Path, why: str, do: str = "", *, code: str) -> None:
+        error = InputError(f"use {dotted(path) or 'the ' + self.kind}", why, do, self.source.at(*path), code)
         self._found.setdefault((self._place(path), len(path), str(error)), error)
         self.paths.add(path)
 
-    def warn(self, path: Path, what: str, do: str) -> None:
-        notice = Notice(self.source.at(*path), f"{dotted(path)} {what}", do)
+    def warn(self, path: Path, what: str, do: str, *, code: str) -> None:
+        notice = Notice(self.source.at(*path), f"{dotted(path)} {what}", do, code)
         self._warned.setdefault((self._place(path), len(path), str(notice)), notice)
+
+    def note(self, path: Path, what: str) -> None:
+        """``what`` could not be checked, and why, as a sentence of its own."""
+        self._noted.setdefault((self._place(path), len(path), what), Notice(self.source.at(*path), what, ""))
+
+    @property
+    def errors(self) -> tuple[InputError, ...]:
+        return tuple(self._found[key] for key in sorted(self._found))
 
     @property
     def warnings(self) -> tuple[Notice, ...]:
         return tuple(self._warned[key] for key in sorted(self._warned))
 
+    @property
+    def notes(self) -> tuple[Notice, ...]:
+        return tuple(self._noted[key] for key in sorted(self._noted))
+
     def raise_all(self) -> None:
-        raise_all(self._found[key] for key in sorted(self._found))
+        raise_all(self.errors)
 
     def _place(self, path: Path) -> tuple[int, int]:
         places = (self.source.positions.get(path[:end]) for end in range(len(path), -1, -1))
         return next((place for place in places if place), (0, 0))
+
+
+@contextmanager
+def coded(code: str) -> Iterator[None]:
+    """Whatever is wrong inside has this code, unless it has one of its own."""
+    try:
+        yield
+    except OrchError as error:
+        for one in each(error):
+            one.code = one.code or code
+        raise
+
+
+def each(error: OrchError) -> tuple[OrchError, ...]:
+    """The several errors that this one stands for."""
+    return error.errors if isinstance(error, Problems) else (error,)
 
 
 def dotted(path: Path) -> str:

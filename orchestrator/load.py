@@ -5,7 +5,7 @@ The only way in: nothing else reads these files. Raises ``InputError``, or ``Pro
 """
 
 import os.path
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from typing import Any
 from orchestrator import find
 from orchestrator.checks import check_environment, check_profile, flag_name, look, section
 from orchestrator.engines.vllm import MEMORY_SHARE
-from orchestrator.errors import InputError, OrchError, Problems, raise_all
+from orchestrator.errors import InputError, OrchError, raise_all
 from orchestrator.expand import Expander
-from orchestrator.findings import Findings, did_you_mean, listed
+from orchestrator.findings import Findings, coded, did_you_mean, each, listed
 from orchestrator.model import (
     Environment,
     GpuDeclaration,
@@ -35,7 +35,16 @@ from orchestrator.schema_errors import Kind, check, schema_text
 from orchestrator.units import parse_duration, parse_size
 from orchestrator.yamldoc import parse
 
-__all__ = ["clashes", "environment_file", "load_environment", "load_profile", "load_set", "schema_text"]
+__all__ = [
+    "clashes",
+    "environment_file",
+    "load_environment",
+    "load_profile",
+    "load_set",
+    "profile_files",
+    "same_names",
+    "schema_text",
+]
 
 
 def load_profile(path: str | Path, variables: Mapping[str, str], overrides: Sequence[str] = ()) -> Profile:
@@ -61,21 +70,14 @@ def load_set(
 
     A PATH is a file, a folder, a deployment's name or a model, the latter two in ``root``/profiles.
     """
-    errors: list[OrchError] = []
-    files: dict[str, Path] = {}
-    for path in paths:
-        try:
-            for file in find.find_files(path, root):
-                files.setdefault(os.path.realpath(file), file)
-        except OrchError as error:
-            errors += _each(error)
+    files, errors = profile_files(paths, root)
     profiles: list[Profile] = []
-    for file in files.values():
+    for file in files:
         try:
             profiles.append(load_profile(file, variables, overrides))
         except OrchError as error:
-            errors += _each(error)
-    errors += _same_names(profiles)
+            errors += each(error)
+    errors += same_names((profile.name, profile.source) for profile in profiles)
     environments: dict[str, Environment] = {}
     for name in sorted({profile.environment for profile in profiles}):
         try:
@@ -83,9 +85,23 @@ def load_set(
             file = environment_file(name, root, wanted_by.source.at("environment"))
             environments[name] = load_environment(file, variables)
         except OrchError as error:
-            errors += _each(error)
+            errors += each(error)
     raise_all(errors)
     return tuple(profiles), environments
+
+
+def profile_files(paths: Sequence[str], root: Path) -> tuple[tuple[Path, ...], list[OrchError]]:
+    """The files of `load_set`, and why some PATHs stand for none."""
+    errors: list[OrchError] = []
+    files: dict[str, Path] = {}
+    for path in paths:
+        try:
+            with coded("unknown-path"):
+                for file in find.find_files(path, root):
+                    files.setdefault(os.path.realpath(file), file)
+        except OrchError as error:
+            errors += each(error)
+    return tuple(files.values()), errors
 
 
 def environment_file(name: str, root: Path, at: str = "") -> Path:
@@ -97,7 +113,7 @@ def environment_file(name: str, root: Path, at: str = "") -> Path:
     known = sorted({path.stem for path in find.folder_files(folder)})
     do = did_you_mean(name, known) or (f"there is {listed(known)}" if known else "")
     why = f"there is no {find.display(folder / name)}.yaml"
-    raise InputError(f"use environment{'' if at else f' {name}'}", why, do, at)
+    raise InputError(f"use environment{'' if at else f' {name}'}", why, do, at, "environment-missing")
 
 
 def clashes(profiles: Sequence[Profile]) -> list[InputError]:
@@ -109,18 +125,29 @@ def clashes(profiles: Sequence[Profile]) -> list[InputError]:
     for profile in profiles:
         pinned = profile.gpus if isinstance(profile.gpus, tuple) else ()
         port_at = profile.source.at("serve", "port")
-        claims = [(f"port {profile.serve.port}", port_at, "change the port")]
+        claims = [(f"port {profile.serve.port}", port_at, "change the port", "port-clash")]
         for gpu in pinned:
             first.setdefault(f"GPU {gpu}", (profile, profile.source.at("gpus")))
             shares[gpu] = shares.get(gpu, 0.0) + (profile.serve.gpu_memory_utilization or MEMORY_SHARE)
             if shares[gpu] > 1:
-                claims.append((f"GPU {gpu}", profile.source.at("gpus"), "pin another GPU"))
-        for claim, at, cure in claims:
+                claims.append((f"GPU {gpu}", profile.source.at("gpus"), "pin another GPU", "gpu-clash"))
+        for claim, at, cure, code in claims:
             other, where = first.setdefault(claim, (profile, at))
             if other is not profile:
                 what = f"run {profile.name} together with {other.name}"
                 do = f"give them to orch separately, or {cure}"
-                found.append(InputError(what, f"both claim {claim} ({other.name} at {where})", do, at=at))
+                found.append(InputError(what, f"both claim {claim} ({other.name} at {where})", do, at, code))
+    return found
+
+
+def same_names(named: Iterable[tuple[str, Source]]) -> list[InputError]:
+    """Why profiles of these names, each with where it stands, are no set."""
+    first: dict[str, Source] = {}
+    found: list[InputError] = []
+    for name, source in named:
+        if (other := first.setdefault(name, source)) is not source:
+            why, at = f"{other.at('name')} has it too", source.at("name")
+            found.append(InputError(f"use name {name}", why, "change one of the two", at, "same-name"))
     return found
 
 
@@ -139,9 +166,11 @@ class _Read:
 
 
 def _read(kind: Kind, path: str | Path, variables: Mapping[str, str], overrides: Sequence[str]) -> _Read:
-    text = find.read_text(path, kind)
+    with coded("unreadable"):
+        text = find.read_text(path, kind)
     file = find.display(path)
-    document, source = apply_overrides(parse(text, file), overrides, file)
+    with coded("bad-override"):
+        document, source = apply_overrides(parse(text, file), overrides, file)
     findings = Findings(source, kind)
     check(kind, document.value, document.plain, findings)
     folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120 (pathlib does not fold "..")
@@ -235,20 +264,3 @@ def _declaration(value: Mapping[str, Any]) -> GpuDeclaration:
 def _whole(value: Json) -> Json:
     """JSON Schema counts 1.0 as a whole number; the engine's parser and a diff do not."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-# ----------------------------------------------------------------------------------------------------------- one set
-
-
-def _same_names(profiles: Sequence[Profile]) -> list[InputError]:
-    first: dict[str, Profile] = {}
-    found: list[InputError] = []
-    for profile in profiles:
-        if (other := first.setdefault(profile.name, profile)) is not profile:
-            why, at = f"{other.source.at('name')} has it too", profile.source.at("name")
-            found.append(InputError(f"use name {profile.name}", why, "change one of the two", at))
-    return found
-
-
-def _each(error: OrchError) -> tuple[OrchError, ...]:
-    return error.errors if isinstance(error, Problems) else (error,)

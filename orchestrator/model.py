@@ -128,11 +128,13 @@ Transfer = Literal["auto", "xet", "ranged", "hf_transfer"]  # how orch fetches w
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What a file says that works, and should be said otherwise. ``do`` is the next step, ``at`` a file:line:col."""
+    """What a file says that works, and should be said otherwise. ``do`` is the next step, ``at`` a file:line:col,
+    ``code`` a stable name for it (`rules`)."""
 
     at: str
     what: str
     do: str
+    code: str = ""
 
     def __str__(self) -> str:
         return f"{self.at}: warning: {self.what}; {self.do}"

@@ -7,9 +7,11 @@ Every property in the schemas carries ``x-wants``, the noun phrase a refusal end
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path as FilePath
 from typing import Any, Literal, cast
 
+from orchestrator.accepts import Accepts, accepts
 from orchestrator.findings import Findings, did_you_mean, dotted, listed, shown
 from orchestrator.model import Json, Path
 
@@ -23,12 +25,30 @@ def schema_text(kind: Kind) -> str:
 
 def check(kind: Kind, value: Json, plain: Mapping[Path, str], findings: Findings) -> None:
     """Adds to ``findings`` whatever in ``value`` the schema of ``kind`` refuses."""
+    if _quick(kind)(value):
+        return
+    for error in _validator(kind).iter_errors(value):
+        _Refusal(error, _schema(kind), plain, findings).explain()
+
+
+@cache
+def _schema(kind: Kind) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(schema_text(kind))
+    return found
+
+
+@cache
+def _quick(kind: Kind) -> Accepts:
+    return accepts(_schema(kind))
+
+
+@cache
+def _validator(kind: Kind) -> Any:
+    """The one that explains. Importing it takes longer than checking a hundred good files without."""
     from jsonschema import Draft202012Validator, validators
 
-    schema = json.loads(schema_text(kind))
     strict = validators.extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
-    for error in strict(schema).iter_errors(value):
-        _Refusal(error, schema, plain, findings).explain()
+    return strict(_schema(kind))
 
 
 def _pattern(_validator: Any, pattern: str, value: Json, _schema: Any) -> Iterator[Any]:
@@ -43,7 +63,7 @@ class _Refusal:
     """One jsonschema error on its way to a sentence."""
 
     def __init__(self, error: Any, root: Json, plain: Mapping[Path, str], findings: Findings) -> None:
-        self.root, self.plain, self.findings = root, plain, findings
+        self.error, self.root, self.plain, self.findings = error, root, plain, findings
         self.rule: str = error.validator
         self.value: Json = error.instance
         self.schema: dict[str, Any] = error.schema
@@ -52,7 +72,8 @@ class _Refusal:
 
     def explain(self) -> None:
         if self.about_key:
-            self.findings.add((*self.path, self.value), f"{shown(self.value)} is not {self.schema['x-wants']}")
+            why = f"{shown(self.value)} is not {self.schema['x-wants']}"
+            self.findings.add((*self.path, self.value), why, code="bad-key")
         elif self.rule == "additionalProperties":
             self.unknown_keys()
         elif self.rule in ("required", "dependentRequired"):
@@ -67,7 +88,7 @@ class _Refusal:
         for key in self.value.keys() - self.schema["properties"].keys():
             known = listed(sorted(self.schema["properties"]))
             do = self.nearest(key) or f"it has {known}"
-            self.findings.add((*self.path, key), f"{where} has no such key", do)
+            self.findings.add((*self.path, key), f"{where} has no such key", do, code="unknown-key")
 
     def nearest(self, key: str) -> str:
         """The same key elsewhere is the likeliest mistake, then a similar key here, then a similar one elsewhere."""
@@ -87,11 +108,12 @@ class _Refusal:
         rules = self.schema.get("dependentRequired", {})
         for key, needed in rules.items() if self.rule == "dependentRequired" else ():
             if key in self.value and not set(needed) <= self.value.keys():
-                self.findings.add((*self.path, key), f"it only goes with {listed(needed)}", "remove it")
+                why = f"it only goes with {listed(needed)}"
+                self.findings.add((*self.path, key), why, "remove it", code="misplaced-key")
         for key in self.schema.get("required", ()) if self.rule == "required" else ():
             if key not in self.value:
                 example = _example(self.schema["properties"][key], key)
-                self.findings.add(self.path, f"{key} is missing", f"add {example or key}")
+                self.findings.add(self.path, f"{key} is missing", f"add {example or key}", code="missing-key")
 
     def exactly_one(self) -> None:
         if not isinstance(self.value, dict):
@@ -100,17 +122,30 @@ class _Refusal:
         given = [name for name in names if name in self.value]
         has = listed(given) if given else "none of them"
         do = "remove all but one" if given else "add one"
-        self.findings.add(self.path, f"it needs exactly one of {listed(names)}, and has {has}", do)
+        why = f"it needs exactly one of {listed(names)}, and has {has}"
+        self.findings.add(self.path, why, do, code="exactly-one")
 
     def wrong_value(self) -> None:
         if self.value is None:
-            self.findings.add(self.path, "it is empty", "give it a value, or remove the line")
+            self.findings.add(self.path, "it is empty", "give it a value, or remove the line", code="empty-value")
             return
         why = f"{shown(self.value, self.path)} is not {self.schema.get('x-wants', 'what belongs here')}"
         why = {"minItems": "the list is empty", "uniqueItems": "the list holds the same twice"}.get(self.rule, why)
         if isinstance(self.value, str) and "${" in self.value and self.path[:1] != ("secrets",):
             why += ", and ${...} is not expanded here"
-        self.findings.add(self.path, why, self.cure())
+        self.findings.add(self.path, why, self.cure(), code=self.code())
+
+    def code(self) -> str:
+        if self.rule in ("minItems", "minLength"):
+            return "empty-value"
+        if self.rule == "uniqueItems":
+            return "duplicate-value"
+        return "wrong-type" if self.rule == "type" or self.no_such_type() else "wrong-value"
+
+    def no_such_type(self) -> bool:
+        """Whether none of several possibilities has values of this type."""
+        options = [*self.error.context]
+        return bool(options) and all(one.validator == "type" and one.instance is self.value for one in options)
 
     def cure(self) -> str:
         kinds = self.schema.get("type", ())

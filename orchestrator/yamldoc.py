@@ -1,9 +1,10 @@
 """One YAML 1.2 (core schema) document as plain values, with the place of every value.
 
 Built from the parser's events, never by composing or constructing: those recurse, resolve YAML 1.1's surprises (``no``
-is false, ``012`` is ten, ``1:30`` is ninety) and know tags that run code. The pure-Python parser is used because its
-error messages do not depend on how PyYAML was built; the files are small. May raise ``InputError`` and nothing else,
-and never shows a value in it: that could be a secret someone pasted.
+is false, ``012`` is ten, ``1:30`` is ninety) and know tags that run code. Good files are read by PyYAML's parser in C,
+which takes a thirtieth of the time. What that refuses, and what the two parsers do not read alike, is read by the one
+in Python, whose error messages do not depend on how PyYAML was built. May raise ``InputError`` and nothing else, and
+never shows a value in it: that could be a secret someone pasted.
 """
 
 import math
@@ -24,6 +25,7 @@ _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _OCTAL_OR_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+|[0-9]+\.[0-9]*)")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_NUMERIC = frozenset("+-.0123456789")  # what those three begin with
 _WORDS: dict[str, Scalar] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -51,6 +53,13 @@ _PLAIN_WORDS = (
 _AT_CONTEXT = ("could not find expected ':'", "found unexpected end", "found unexpected document separator")
 
 
+_FOR_PYTHON = re.compile("[^\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_LINES_FOR_PYTHON = ("---", "...", "%")
+_QUESTION = re.compile(r"\?(?!\w)")
+"""Where the parser in C is the more lenient, or sees other lines: tabs, line breaks that are not \\n, byte order marks,
+document marks and directives, and a "?" that ends a word in a flow collection."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """``positions``: path -> (line, column), 1-based; a mapping's value stands where its key does. ``plain``: the
@@ -63,9 +72,35 @@ class Document:
 
 def parse(text: str, file: str) -> Document:
     """The one document in ``text``; InputError with ``at="FILE:LINE:COL"`` for whatever is wrong with it."""
+    text = text.removeprefix("\ufeff")
+    return quick(text) or careful(text, file)
+
+
+def quick(text: str) -> Document | None:
+    """By the parser in C; None for whatever is not sure to be a good document, and to be the same to ``careful``."""
     import yaml
 
-    text = text.removeprefix("\ufeff")
+    if not yaml.__with_libyaml__ or _differs(text):
+        return None
+    builder = _Builder("")
+    try:
+        parser = yaml.CSafeLoader(text)
+        while (event := parser.get_event()) is not None:
+            builder.take(event)
+        return _expand(builder.root, "") if builder.root else None
+    except (InputError, yaml.YAMLError, ValueError, OverflowError):
+        return None
+
+
+def _differs(text: str) -> bool:
+    lines = any(text.startswith(mark) or f"\n{mark}" in text for mark in _LINES_FOR_PYTHON)
+    return lines or bool(_FOR_PYTHON.search(text)) or ("?" in text and bool(_QUESTION.search(text)))
+
+
+def careful(text: str, file: str) -> Document:
+    """By the parser in Python."""
+    import yaml
+
     _refuse_unprintable(text, file)
     builder = _Builder(file)
     try:
@@ -74,9 +109,10 @@ def parse(text: str, file: str) -> Document:
     except yaml.MarkedYAMLError as error:
         _refuse_syntax(error, file)
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # \UFFFFFFFF and such reach chr() unchecked
-        raise InputError("read YAML", "a broken escape or directive stands in it", "remove it", at=file) from error
+        why = "a broken escape or directive stands in it"
+        raise InputError("read YAML", why, "remove it", file, "yaml-syntax") from error
     if builder.root is None:
-        raise InputError("read YAML", "the document is empty", at=f"{file}:1:1")
+        raise InputError("read YAML", "the document is empty", "", f"{file}:1:1", "empty-value")
     return _expand(builder.root, file)
 
 
@@ -88,6 +124,9 @@ class _Node:
     at: tuple[int, int]
     plain: str | None = None
     open: bool = False
+
+
+_VALUES = frozenset(("AliasEvent", "ScalarEvent", "SequenceStartEvent", "MappingStartEvent"))
 
 
 class _Builder:
@@ -103,32 +142,33 @@ class _Builder:
 
     def take(self, event: Any) -> None:
         kind = type(event).__name__
-        at = (event.start_mark.line + 1, event.start_mark.column + 1) if event.start_mark else (1, 1)
-        if kind == "DocumentStartEvent" and self.root is not None:
-            self.refuse(at, "it holds several documents", 'keep one, and remove the "---" between them')
+        if kind in _VALUES:
+            mark = event.start_mark
+            self.add(kind, event, (mark.line + 1, mark.column + 1))
         elif kind in ("SequenceEndEvent", "MappingEndEvent"):
             self.stack.pop().open = False
             self.keys.pop()
-        elif kind in ("AliasEvent", "ScalarEvent", "SequenceStartEvent", "MappingStartEvent"):
-            self.add(kind, event, at)
+        elif kind == "DocumentStartEvent" and self.root is not None:
+            at = (event.start_mark.line + 1, event.start_mark.column + 1)
+            self.refuse(at, "it holds several documents", 'keep one, and remove the "---" between them')
 
     def add(self, kind: str, event: Any, at: tuple[int, int]) -> None:
         self.nodes += 1
         if self.nodes > MAX_NODES:
-            self.refuse(at, f"it holds more than {MAX_NODES:,} values")
-        waits_for_key = bool(self.stack) and isinstance(self.stack[-1].value, dict) and self.keys[-1] is None
-        if waits_for_key and kind != "ScalarEvent":
-            self.refuse(at, "a key must be text", "quote it")
-        node = self.node(kind, event, at)
-        if waits_for_key:
-            self.keys[-1] = (self.key(node), at)
+            self.refuse(at, f"it holds more than {MAX_NODES:,} values", code="too-large")
+        stack, keys = self.stack, self.keys
+        if stack and keys[-1] is None and isinstance(stack[-1].value, dict):
+            if kind != "ScalarEvent":
+                self.refuse(at, "a key must be text", "quote it")
+            keys[-1] = (self.key(self.node(kind, event, at)), at)
             return
+        node = self.node(kind, event, at)
         self.place(node)
         if node.open:
-            self.stack.append(node)
-            self.keys.append(None)
-            if len(self.stack) > MAX_DEPTH:
-                self.refuse(at, f"it is nested more than {MAX_DEPTH} deep")
+            stack.append(node)
+            keys.append(None)
+            if len(stack) > MAX_DEPTH:
+                self.refuse(at, f"it is nested more than {MAX_DEPTH} deep", code="too-large")
 
     def node(self, kind: str, event: Any, at: tuple[int, int]) -> _Node:
         if kind == "AliasEvent":
@@ -154,6 +194,8 @@ class _Builder:
     def scalar(self, event: Any, at: tuple[int, int]) -> _Node:
         if event.implicit[0]:  # neither quotes nor a tag nor a block indicator
             return _Node(self.resolve(event.value, at), at, plain=event.value)
+        if event.value.isascii() and "\0" not in event.value:
+            return _Node(event.value, at)
         try:  # JSON writes what is beyond U+FFFF as two escapes, and YAML's parser leaves them two
             text = event.value.encode("utf-16", "surrogatepass").decode("utf-16")
         except UnicodeDecodeError:
@@ -164,8 +206,8 @@ class _Builder:
 
     def resolve(self, text: str, at: tuple[int, int]) -> Scalar:
         """YAML 1.2's core schema, without numbers that no field could hold; everything else is text."""
-        if text in _WORDS:
-            return _WORDS[text]
+        if text[:1] not in _NUMERIC:
+            return _WORDS.get(text, text)
         if _NOT_FINITE.fullmatch(text):
             self.refuse(at, f"{text} is not a finite number", "quote it if it is text")
         number: int | float | None = None
@@ -190,7 +232,8 @@ class _Builder:
         assert isinstance(mapping, dict)
         if node.value in mapping:
             first = mapping[node.value][0][0]
-            self.refuse(node.at, f"the key {_short(node.value)} is already on line {first}", "remove one of the two")
+            why = f"the key {_short(node.value)} is already on line {first}"
+            self.refuse(node.at, why, "remove one of the two", code="duplicate-key")
         return node.value
 
     def place(self, node: _Node) -> None:
@@ -204,8 +247,8 @@ class _Builder:
             parent[key[0]] = (key[1], node)
             self.keys[-1] = None
 
-    def refuse(self, at: tuple[int, int], why: str, do: str = "") -> NoReturn:
-        raise InputError("read YAML", why, do, at=f"{self.file}:{at[0]}:{at[1]}")
+    def refuse(self, at: tuple[int, int], why: str, do: str = "", code: str = "yaml-unsupported") -> NoReturn:
+        raise InputError("read YAML", why, do, f"{self.file}:{at[0]}:{at[1]}", code)
 
 
 def _expand(root: _Node, file: str) -> Document:
@@ -223,7 +266,7 @@ def _expand(root: _Node, file: str) -> Document:
             why = "its aliases (*) make it too large: a file stands for at most "
             why += f"{MAX_NODES:,} values, 1 MiB of text and {MAX_DEPTH} levels"
             line, column = positions[path[:1]]  # of the outermost one: where the aliases point at says little
-            raise InputError("read YAML", why, "write the values out", at=f"{file}:{line}:{column}")
+            raise InputError("read YAML", why, "write the values out", f"{file}:{line}:{column}", "too-large")
         if node.plain is not None:
             plain[path] = node.plain
         value: Json = node.value
@@ -247,7 +290,8 @@ def _refuse_unprintable(text: str, file: str) -> None:
     line = text.count("\n", 0, found.start()) + 1
     column = found.start() - text.rfind("\n", 0, found.start())
     name = f"the control character U+{ord(found[0]):04X}"
-    raise InputError("read YAML", f"{name} stands in it", "is it a text file?", at=f"{file}:{line}:{column}")
+    why, at = f"{name} stands in it", f"{file}:{line}:{column}"
+    raise InputError("read YAML", why, "is it a text file?", at, "yaml-syntax")
 
 
 def _refuse_syntax(error: Any, file: str) -> NoReturn:
@@ -258,8 +302,8 @@ def _refuse_syntax(error: Any, file: str) -> NoReturn:
     at = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
     for part, why, do in _PLAIN_WORDS:
         if part in problem:
-            raise InputError("read YAML", why, do, at=at) from error
-    raise InputError("read YAML", _short(problem), at=at) from error
+            raise InputError("read YAML", why, do, at, "yaml-syntax") from error
+    raise InputError("read YAML", _short(problem), "", at, "yaml-syntax") from error
 
 
 def _short(text: str) -> str:
