@@ -49,15 +49,17 @@ class Flag:
     ``type`` is one of int, float, str, bool, list, json (a mapping or list), json_or_str, human_int ("4k"),
     human_int_or_auto; "" is unknown. ``nargs`` as argparse has it. ``open`` says who may add to the choices: "class"
     (any dotted path to a class), "plugin", or "" for nobody. ``optional``: the words "None" and "" stand for none.
-    ``default`` is None as well where it is unknown, and then ``default_known`` is false. ``config`` names the field of
-    the engine's config class, ``instead`` and ``removed_in`` what the engine says of a deprecated flag."""
+    ``default`` is None as well where it is unknown, and then ``default_known`` is false. JSON ``holds`` a "mapping" or
+    a "list"; ``fields`` are the keys of a mapping, all of them where it is ``closed``: 0.10 passes over keys that it
+    does not know. ``config`` names the field of the engine's config class, ``instead`` and ``removed_in`` what the
+    engine says of a deprecated flag."""
 
     name: str
     options: tuple[str, ...] = ()
     dest: str = ""
     type: str = ""
     nargs: str | int | None = None
-    negation: bool = False
+    negations: tuple[str, ...] = ()
     repeats: bool = False
     choices: tuple[Json, ...] = ()
     open: str = ""
@@ -68,7 +70,9 @@ class Flag:
     optional: bool = False
     default: Json = None
     default_known: bool = False
+    holds: str = ""
     fields: Mapping[str, "Flag"] = field(default_factory=dict)
+    closed: bool = False
     config: str = ""
     deprecated: bool = False
     removed_in: str = ""
@@ -88,23 +92,26 @@ class Engine:
     unread: tuple[str, ...] = ()
 
     def find(self, name: str) -> Flag | None:
-        """By flag, alias or dest, in snake or kebab case, with dashes before it or without. ``no_x`` is a flag of its
-        own where ``x`` can be negated; ``x.key`` is the key of a mapping."""
+        """By flag or alias, in snake or kebab case, with dashes before it or without. What negates a flag
+        (``no_enable_x``) is found as a flag of its own, ``x.key`` as the key of a mapping."""
         head, dot, rest = name.lstrip("-").partition(".")
         bare = head.replace("_", "-")
-        found = self.flags.get(bare) or self._alias(bare, head)
-        if found is None and bare.startswith("no-"):
-            positive = self.find(bare.removeprefix("no-"))
-            if positive is not None and positive.negation:
-                return Flag(bare, (f"--{bare}",), positive.dest, "bool", deprecated=positive.deprecated)
+        found = self.flags.get(bare)
+        if found is None or not found.options:
+            found = self._other(bare)
         return key_of(found, rest) if found is not None and dot else found
 
-    def _alias(self, bare: str, dest: str) -> Flag | None:
-        """Short options keep their case; a dest is only looked at when nothing else fits."""
+    def _other(self, bare: str) -> Flag | None:
         for flag in self.flags.values():
-            if any(option.lstrip("-") in (bare, dest) for option in flag.options):
+            if any(option.lstrip("-") == bare for option in flag.options):
                 return flag
-        return next((flag for flag in self.flags.values() if flag.dest == dest.replace("-", "_")), None)
+            if any(option.lstrip("-") == bare for option in flag.negations):
+                return Flag(bare, (f"--{bare}",), flag.dest, "bool", config=flag.config, deprecated=flag.deprecated)
+        return None
+
+    def by_dest(self, dest: str) -> Flag | None:
+        """By the name that the engine gives the value, which is no option where the two differ."""
+        return next((flag for flag in self.flags.values() if flag.dest == dest), None)
 
     def abbreviated(self, name: str) -> Flag | None:
         """The only flag that begins with this: the engine's parser takes that too."""
@@ -113,9 +120,9 @@ class Engine:
         return next(iter(found.values())) if len(found) == 1 else None
 
     def names(self) -> tuple[str, ...]:
-        """Every long option without its dashes, sorted: what a misspelt one is compared with."""
-        longs = {one.removeprefix("--") for flag in self.flags.values() for one in flag.options if one.startswith("--")}
-        return tuple(sorted(longs))
+        """Every long option without its dashes, negations too, sorted: what a misspelt one is compared with."""
+        words = (word for flag in self.flags.values() for word in (*flag.options, *flag.negations))
+        return tuple(sorted({word.removeprefix("--") for word in words if word.startswith("--")}))
 
 
 def key_of(flag: Flag, path: str) -> Flag | None:
@@ -153,7 +160,7 @@ def _flag(name: str, data: Mapping[str, Any]) -> Flag:
         dest=data.get("dest", name.replace("-", "_")),
         type=data.get("type", ""),
         nargs=data.get("nargs"),
-        negation=data.get("negation", False),
+        negations=tuple(data.get("negations", ())),
         repeats=data.get("repeats", False),
         choices=tuple(data.get("choices", ())),
         open=data.get("open", ""),
@@ -164,6 +171,8 @@ def _flag(name: str, data: Mapping[str, Any]) -> Flag:
         optional=data.get("optional", False),
         default=data.get("default", data.get("default_repr")),
         default_known="default" in data or "default_repr" in data,
+        holds=data.get("holds", ""),
+        closed=data.get("closed", False),
         fields={key: _flag(key, one) for key, one in sorted(data.get("fields", {}).items())},
         config=data.get("field", ""),
         deprecated=deprecated is not None,

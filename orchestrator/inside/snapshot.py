@@ -3,14 +3,14 @@
 Prints {"schema", "engine", "version", "flags": {NAME: FLAG}, "quantization", "architectures", "unread"}. A NAME is the
 first long option without its dashes, or the name of a positional. A FLAG holds only what could be read:
 
-- "options": what may be written, without the negations; "dest" where it is not NAME in snake case; "negation": there
-  is a `--no-NAME` as well.
+- "options": what may be written; "negations": what turns it off; "dest" where it is not NAME in snake case.
 - "type": int, float, str, bool, json (a mapping or list as text), json_or_str, human_int ("4k"; 1k is 1000, 1K is
   1024), human_int_or_auto; "nargs" and "const" as argparse has them; "repeats": every occurrence adds one.
 - "choices"; "open" with them where the engine takes others too: "class" (a dotted path), "plugin" (what a plugin
   registers); "any_case". Bounds "ge", "gt", "le", "lt", "multiple_of", and "lengths" [least, most] of a list.
 - "optional": the words "None" and "" stand for none. "default", or "default_repr" where it is no JSON.
-- "fields": what the mapping may hold, described alike. "field": the field of the config class behind it.
+- "holds": "mapping" or "list", of JSON. "fields": what the mapping may hold, described alike; "closed": and nothing
+  else. "field": the field of the config class behind it.
 - "deprecated": {"removed_in": VERSION, "instead": OPTIONS}, as far as the engine's own remark tells.
 
 "quantization" maps each method to {"capability": 80}, its least compute capability, or to {}. "unread" lists what was
@@ -51,6 +51,14 @@ TYPES = {
     "human_readable_int_or_auto": "human_int_or_auto",
 }
 """By the name of the function that turns the word into a value; its wrappers are looked through."""
+DEPRECATED = (
+    r"^\W*deprecated\b",
+    r"\bdeprecated:",
+    r"\bthis (option|argument|flag|parameter|field) (is|has been) deprecated",
+    r"--\S+ is deprecated",
+)
+"""What the engine's remark on a flag says of the flag itself, and not of one of its values or of what it lets through."""
+HOLDS = {"json": "mapping", "list": "list"}
 WRAPPERS = ("optional_type", "parse_type")
 QUANTIZATION = ("vllm.model_executor.layers.quantization",)
 REGISTRIES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -132,17 +140,16 @@ class Reader:
         self.origins = Origins()
         self.unread: set[str] = set()
 
-    def flag(self, action: argparse.Action, deprecated: bool) -> Description:
-        no = [option for option in action.option_strings if option.startswith("--no-")]
-        options = [
-            option for option in action.option_strings if option not in no or len(no) == len(action.option_strings)
-        ]
+    def flag(self, action: argparse.Action, words: list[str], deprecated: bool) -> Description:
+        off = [word for word in words if turns_off(action, word)]
+        options = [word for word in words if word not in off]
         found: Description = {"options": options}
+        if off:
+            found["negations"] = off
         if action.dest != flag_name(action).replace("-", "_"):
             found["dest"] = action.dest
-        if len(options) < len(action.option_strings):
-            found["negation"] = True
         origin = self.origins.of(action)
+        behind: Description = {}
         if origin:
             found["field"] = f"{origin[0].__name__}.{origin[1]}"
             behind = self.field(origin[0], origin[1], DEPTH)
@@ -152,17 +159,22 @@ class Reader:
             )
         found.update(self.syntax(action))
         self.registered(action.dest, found)
-        found.update(lenience(action.type, found.get("choices", [])))
+        found.update(lenience([action.type, *(befores(*origin) if origin else ())], found.get("choices", [])))
+        if origin and found.get("type") == "json":
+            if reads_more(*origin):
+                found["type"] = "json_or_str"
+            if behind.get("type") in HOLDS:
+                found["holds"] = HOLDS[behind["type"]]
         if action.dest in MAPPINGS:
             cls = attribute(*MAPPINGS[action.dest])
             if cls is not None:
-                found["fields"] = self.fields(cls, DEPTH)
+                found.update(self.mapping(cls, DEPTH))
         if action.default is not argparse.SUPPRESS:
             found.update(default(action.default))
         if found.get("open", "") is None:
             del found["open"]
-        remark = MARK.sub("", action.help or "")
-        if deprecated or is_deprecated(remark, action):
+        remark = " ".join(MARK.sub("", action.help or "").split())
+        if deprecated or is_deprecated(action, remark):
             found["deprecated"] = deprecation(remark, options)
         return found
 
@@ -170,12 +182,13 @@ class Reader:
         """What the parser itself does with the words."""
         found: Description = {}
         kind = type(action).__name__
-        if kind == "BooleanOptionalAction" or (action.nargs == 0 and isinstance(getattr(action, "const", None), bool)):
+        if isinstance(action, argparse.BooleanOptionalAction) or (action.nargs == 0 and isinstance(action.const, bool)):
             return {"type": "bool"}
         word, optional = word_type(action.type)
-        if word:
+        own = not kind.startswith("_")  # the engine's own action, which reads the word itself
+        if word and not own:
             found["type"] = word
-        elif action.type is None or action.choices:
+        elif not own and (action.type is None or action.choices):
             found["type"] = "str"
         else:
             self.unread.add(f"the type of {flag_name(action)}")
@@ -188,18 +201,22 @@ class Reader:
         if kind in ("_AppendAction", "_ExtendAction"):
             found["repeats"] = True
         if action.choices is not None:
-            found["choices"] = [plain(choice) for choice in action.choices if choice is not None]
+            words = [plain(choice) for choice in action.choices]
+            found["choices"] = [word for word in words if word not in (None, "None")]
             found["open"] = None
+            if len(found["choices"]) < len(words):
+                found["optional"] = True
         return {key: value for key, value in found.items() if value is not None or key == "open"}
 
-    def fields(self, cls: Any, depth: int) -> dict[str, Description]:
-        """What a mapping for this config class may hold."""
+    def mapping(self, cls: Any, depth: int) -> Description:
+        """What a mapping for this config class may hold, and whether it may hold nothing else."""
         names = [
             field.name
             for field in dataclasses.fields(cls)
             if field.init and not field.name.startswith("_") and field.name not in SET_BY_ENGINE
         ]
-        return {name: self.field(cls, name, depth - 1) for name in names}
+        fields = {name: self.field(cls, name, depth - 1) for name in names}
+        return {"fields": fields, **({"closed": True} if is_closed(cls) else {})}
 
     def field(self, cls: Any, name: str, depth: int) -> Description:
         field = next(one for one in dataclasses.fields(cls) if one.name == name)
@@ -218,8 +235,9 @@ class Reader:
             found["optional"] = True
         nested = next((hint for hint in hints if dataclasses.is_dataclass(hint)), None)
         if nested is not None and depth > 0:
-            found["fields"] = self.fields(nested, depth)
+            found.update(self.mapping(nested, depth))
         self.registered(name, found)
+        found.update(lenience(befores(cls, name), found.get("choices", [])))
         found.update(field_default(field, info))
         return found
 
@@ -244,15 +262,31 @@ class Reader:
             return
         names = registry(name)
         if not names:
-            self.unread.add(f"the registry of {name}")
+            if not found.get("choices"):
+                self.unread.add(f"the choices of {name}")
             return
         found["choices"] = sorted({*names, *ALSO.get(name, ()), *found.get("choices", ())}, key=str)
         found["open"] = "plugin"
 
 
+def turns_off(action: argparse.Action, word: str) -> bool:
+    """The action itself is asked, for what negates a flag has changed: `--no-enable-x`, since 0.33 `--disable-x`."""
+    if not isinstance(action, argparse.BooleanOptionalAction):
+        return False
+    into = argparse.Namespace()
+    action(argparse.ArgumentParser(add_help=False), into, [], word)
+    return getattr(into, action.dest) is False
+
+
 def flag_name(action: argparse.Action) -> str:
     longs = [option for option in action.option_strings if option.startswith("--")]
     return (longs or action.option_strings or [action.dest])[0].lstrip("-")
+
+
+def reads_more(cls: Any, name: str) -> bool:
+    """Up to 0.10 a config class could read other words than JSON as well: a level, as in `-O3`."""
+    field = next(one for one in dataclasses.fields(cls) if one.name == name)
+    return any(hasattr(hint, "from_cli") for hint in flat(resolved(cls, field))[0])
 
 
 def word_type(function: Any) -> tuple[str | None, bool]:
@@ -267,20 +301,36 @@ def word_type(function: Any) -> tuple[str | None, bool]:
         function = cells["return_type"]
     if typing.get_origin(function) is typing.Literal:
         function = type(typing.get_args(function)[0])
-    return TYPES.get(getattr(function, "__name__", "")), optional
+    known = TYPES.get(getattr(function, "__name__", ""))
+    texts = inspect.isfunction(function) and function.__annotations__.get("return") in (str, "str")
+    return known or ("str" if texts else None), optional
 
 
-def lenience(function: Any, choices: list[Any]) -> Description:
-    """What the parser evens out in a word before it looks at the choices: it is asked."""
+def lenience(functions: Iterable[Any], choices: list[Any]) -> Description:
+    """What the engine evens out in a word before it looks at the choices: those that do so are asked."""
     found: Description = {}
-    for key, change in (("any_case", str.swapcase), ("any_dash", lambda word: word.replace("_", "-"))):
-        words = [word for word in choices if isinstance(word, str) and change(word) != word]
-        try:
-            if words and callable(function) and all(function(change(word)) == word for word in words):
-                found[key] = True
-        except Exception:  # noqa: BLE001 (a word that it refuses is no choice)
-            continue
+    for function in functions:
+        for key, change in (("any_case", str.swapcase), ("any_dash", lambda word: word.replace("_", "-"))):
+            words = [word for word in choices if isinstance(word, str) and change(word) != word]
+            try:
+                if words and callable(function) and all(function(change(word)) == word for word in words):
+                    found[key] = True
+            except Exception:  # noqa: BLE001 (a word that it refuses is no choice)
+                continue
     return found
+
+
+def befores(cls: Any, name: str) -> list[Any]:
+    """What the config class does to the field's value before it looks at its type."""
+    known = getattr(getattr(cls, "__pydantic_decorators__", None), "field_validators", {})
+    return [getattr(cls, key) for key, one in known.items() if one.info.mode == "before" and name in one.info.fields]
+
+
+def is_closed(cls: Any) -> bool:
+    """Whether a key that it does not know is an error. One with a look at the whole mapping first may take others."""
+    looks = getattr(getattr(cls, "__pydantic_decorators__", None), "model_validators", {})
+    forbids = getattr(cls, "__pydantic_config__", {}).get("extra") == "forbid"
+    return forbids and all(one.info.mode == "after" for one in looks.values())
 
 
 def flat(hint: Any) -> tuple[list[Any], list[Any]]:
@@ -320,12 +370,13 @@ def hint_type(hints: list[Any]) -> str | None:
         elif origin is dict or dataclasses.is_dataclass(origin) or hasattr(origin, "__total__"):
             kinds.add("json")
         elif isinstance(origin, type) and issubclass(origin, enum.Enum):
-            kinds.add("str")
+            kinds.add("str" if issubclass(origin, str) or not issubclass(origin, int) else "enum")
         else:
             return None
     if kinds == {"int", "float"}:
         return "float"
-    return kinds.pop() if len(kinds) == 1 else None
+    kind = kinds.pop() if len(kinds) == 1 else None
+    return None if kind == "enum" else kind  # its numbers or its names: the choices tell
 
 
 def openness(hints: list[Any]) -> Description:
@@ -334,19 +385,20 @@ def openness(hints: list[Any]) -> Description:
     return {"open": "plugin"} if str in hints else {}
 
 
-def enum_values(kind: Any, cls: Any, name: str) -> Description:
+def enum_values(kind: Any, cls: Any, field: str) -> Description:
     """An enum is taken by its names or by its values, in any case or not: the config class is asked."""
     names, values = list(kind.__members__), [member.value for member in kind]
-    if issubclass(kind, (str, int)):
-        return {"choices": [plain(value) for value in values]}
-    if cls.__name__ in DEAR:
-        return {}
-    by_name, by_value = taken(cls, name, names[0]), taken(cls, name, values[0])
+    if issubclass(kind, str) or cls.__name__ in DEAR:
+        return {"choices": values} if issubclass(kind, (str, int)) else {}
+    if issubclass(kind, int):
+        return {"choices": [*values, *(name for name in names if taken(cls, field, name))]}
+    by_name, by_value = taken(cls, field, names[0]), taken(cls, field, values[0])
     if by_value and not by_name:
         return {"choices": [plain(value) for value in values]}
     if by_name:
-        lower = names[0].swapcase() != names[0] and taken(cls, name, names[0].swapcase())
-        return {"choices": names, **({"any_case": True} if lower else {})}
+        names += [word for word in ("auto",) if word not in names and taken(cls, field, word)]
+        other = names[0].swapcase() != names[0] and taken(cls, field, names[0].swapcase())
+        return {"choices": names, **({"any_case": True} if other else {})}
     return {}
 
 
@@ -429,13 +481,10 @@ def registry(name: str) -> list[str]:
     return []
 
 
-def is_deprecated(remark: str, action: argparse.Action) -> bool:
-    """By the action's class, or by a remark on the flag itself and not on one of its values."""
-    return "Deprecated" in type(action).__name__ or bool(getattr(action, "deprecated", False)) or REMARK(remark)
-
-
-def REMARK(remark: str) -> bool:
-    return "deprecated" in remark.lower()
+def is_deprecated(action: argparse.Action, remark: str) -> bool:
+    if "Deprecated" in type(action).__name__ or getattr(action, "deprecated", False):
+        return True
+    return any(re.search(phrase, remark, re.IGNORECASE) for phrase in DEPRECATED)
 
 
 def deprecation(remark: str, options: list[str]) -> Description:
@@ -443,9 +492,9 @@ def deprecation(remark: str, options: list[str]) -> Description:
     version = re.search(r"removed in (?:version )?v?(\d+\.\d+(?:\.\d+)*)", remark)
     if version:
         found["removed_in"] = version[1]
-    instead = [word for word in re.findall(r"--[a-z][\w.-]*\w", remark) if word not in options]
+    instead = {word for word in re.findall(r"(?i)\b(?:use|by|of)\W+(--[a-z][\w.-]*\w)", remark) if word not in options}
     if instead:
-        found["instead"] = sorted(set(instead))
+        found["instead"] = sorted(instead)
     return found
 
 
@@ -471,21 +520,25 @@ def architectures(unread: set[str]) -> list[str]:
         return []
 
 
-def actions(parser: Any) -> Iterator[tuple[argparse.Action, bool]]:
+def actions(parser: Any) -> Iterator[tuple[argparse.Action, list[str], bool]]:
+    """Each with every option that leads to it, those that no help shows among them, and whether the parser itself
+    counts it among the deprecated."""
     marked = {id(action) for action in getattr(parser, "_deprecated", ())}
+    hidden = parser._option_string_actions
     for action in parser._actions:
         if not isinstance(action, (argparse._HelpAction, argparse._SubParsersAction, argparse._VersionAction)):
-            yield action, id(action) in marked
+            more = [word for word, leads in hidden.items() if leads is action and word not in action.option_strings]
+            yield action, [*action.option_strings, *more], id(action) in marked
 
 
 def snapshot() -> dict[str, Any]:
     reader = Reader()
     try:
         reader.origins.follow(importlib.import_module("vllm.engine.arg_utils"))
-    except AttributeError:
+    except Exception:  # noqa: BLE001 (importing the engine runs anything; the parser tells what is wrong with it)
         reader.unread.add("which config field is behind a flag")
     _, parser, _ = build("serve")
-    flags = {flag_name(action): reader.flag(action, deprecated) for action, deprecated in actions(parser)}
+    flags = {flag_name(action): reader.flag(action, words, marked) for action, words, marked in actions(parser)}
     engine = engine_name(related())
     return {
         "schema": SCHEMA,
