@@ -16,6 +16,7 @@ from orchestrator.cli import (
     export,
     gc,
     gpus,
+    init,
     lifecycle,
     logs,
     models,
@@ -70,6 +71,7 @@ app.command("doctor")(doctor.doctor)
 app.command("gc")(gc.gc)
 app.command("gpus")(gpus.gpus)
 app.command("export")(export.export)
+app.command("init")(init.init)
 app.command("schema")(schema.schema)
 
 
