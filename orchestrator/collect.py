@@ -23,6 +23,16 @@ from orchestrator.runtimes.flags import ask
 
 LARGEST = 1 << 20  # bytes; what is larger is no code
 COMPILED = (".so", ".pyd", ".cubin")
+AT_START = """\
+try:
+    from torch._C import _cpu
+except ImportError:
+    pass
+else:
+    if not hasattr(_cpu, "_is_avx512_supported"):  # 0.17 asks for it; torch 2.13 has no such name
+        _cpu._is_avx512_supported = lambda: False
+"""
+"""Run by that Python before the engine is imported: what an old engine looks for in a package that has moved on."""
 CPU = {"VLLM_TARGET_DEVICE": "cpu"}
 
 
@@ -48,6 +58,7 @@ def unpack(wheel: Path, folder: Path, version: str) -> None:
             wanted = item.filename.startswith("vllm/") and item.file_size <= LARGEST
             if wanted and not item.filename.endswith(COMPILED):
                 archive.extract(item, folder)
+    (folder / "sitecustomize.py").write_text(AT_START)
     info = folder / f"vllm-{version}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}+cpu\n")

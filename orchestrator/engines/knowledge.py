@@ -47,12 +47,12 @@ class Flag:
     """One flag of one version, or one key of the mapping that a flag takes (then ``options`` is empty).
 
     ``type`` is one of int, float, str, bool, list, json (a mapping or list), json_or_str, human_int ("4k"),
-    human_int_or_auto; "" is unknown. ``nargs`` as argparse has it. ``open`` says who may add to the choices: "class"
-    (any dotted path to a class), "plugin", or "" for nobody. ``optional``: the words "None" and "" stand for none.
-    ``default`` is None as well where it is unknown, and then ``default_known`` is false. JSON ``holds`` a "mapping" or
-    a "list"; ``fields`` are the keys of a mapping, all of them where it is ``closed``: 0.10 passes over keys that it
-    does not know. ``config`` names the field of the engine's config class, ``instead`` and ``removed_in`` what the
-    engine says of a deprecated flag."""
+    human_int_or_auto; "" is unknown. ``nargs`` as argparse has it. ``open`` says why there may be more choices: "class"
+    (any dotted path to a class), "plugin", "platform", or "" where there are none. ``optional``: the words "None" and
+    "" stand for none. ``default`` is None as well where it is unknown, and then ``default_known`` is false. JSON
+    ``holds`` a "mapping" or a "list"; ``fields`` are the keys of a mapping, all of them where it is ``closed``: 0.10
+    passes over keys that it does not know. ``config`` names the field of the engine's config class, ``instead`` and
+    ``removed_in`` what the engine says of a deprecated flag."""
 
     name: str
     options: tuple[str, ...] = ()
@@ -81,8 +81,8 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """``quantization`` maps each method to its least compute capability times ten (80 is 8.0), or None where that is
-    not known. ``source`` says how the document was made, ``unread`` what could not be read."""
+    """``quantization`` maps each method to its least compute capability times ten (80 is 8.0, below 0
+    is none), or None where that is not known. ``source`` says how the document was made, ``unread`` what could not be read."""
 
     version: str
     flags: Mapping[str, Flag]

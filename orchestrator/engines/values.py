@@ -102,7 +102,7 @@ def _word(flag: Flag, value: Json) -> str | None:
 
 
 def _choice(flag: Flag, text: str) -> str | None:
-    if not flag.choices or (flag.open == "class" and "." in text):
+    if not flag.choices or flag.open == "platform" or (flag.open == "class" and "." in text):
         return None
     words = [str(choice) for choice in flag.choices]
     same = _evened(flag)

@@ -7,7 +7,8 @@ first long option without its dashes, or the name of a positional. A FLAG holds 
 - "type": int, float, str, bool, json (a mapping or list as text), json_or_str, human_int ("4k"; 1k is 1000, 1K is
   1024), human_int_or_auto; "nargs" and "const" as argparse has them; "repeats": every occurrence adds one.
 - "choices"; "open" with them where the engine takes others too: "class" (a dotted path), "plugin" (what a plugin
-  registers); "any_case". Bounds "ge", "gt", "le", "lt", "multiple_of", and "lengths" [least, most] of a list.
+  registers), "platform" (they are those of this machine's); "any_case"; "any_dash": "-" stands for "_".
+- Bounds "ge", "gt", "le", "lt", "multiple_of", and "lengths" [least, most] of a list.
 - "optional": the words "None" and "" stand for none. "default", or "default_repr" where it is no JSON.
 - "holds": "mapping" or "list", of JSON. "fields": what the mapping may hold, described alike; "closed": and nothing
   else. "field": the field of the config class behind it.
@@ -21,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import enum
 import importlib
 import inspect
 import json
@@ -29,16 +29,17 @@ import os
 import re
 import sys
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from config_fields import Description, Fields, befores, default, flat, lenience, plain, resolved
 from describe import engine_name, related, version_of
 from parse_argv import NoParser, build
+from registries import attribute, registry
 
 SCHEMA = 1
 MARK = re.compile("\x01(\\d+)\x01")
-BOUNDS = ("ge", "gt", "le", "lt", "multiple_of")
 DEPTH = 2  # how far a mapping in a mapping is described
 TYPES = {
     "int": "int",
@@ -57,50 +58,12 @@ DEPRECATED = (
     r"\bthis (option|argument|flag|parameter|field) (is|has been) deprecated",
     r"--\S+ is deprecated",
 )
-"""What the engine's remark on a flag says of the flag itself, and not of one of its values or of what it lets through."""
+"""What the engine's remark on a flag says of the flag itself, not of one of its values or of what it lets through."""
+DEVICE = ("vllm.platforms", "current_platform.device_type")
 HOLDS = {"json": "mapping", "list": "list"}
 WRAPPERS = ("optional_type", "parse_type")
-QUANTIZATION = ("vllm.model_executor.layers.quantization",)
-REGISTRIES: dict[str, tuple[tuple[str, str], ...]] = {
-    "quantization": (("vllm.model_executor.layers.quantization", "QUANTIZATION_METHODS"),),
-    "load_format": (
-        ("vllm.model_executor.model_loader", "_LOAD_FORMAT_TO_MODEL_LOADER"),
-        ("vllm.config.load", "LoadFormat"),
-        ("vllm.config", "LoadFormat"),
-    ),
-    "config_format": (
-        ("vllm.transformers_utils.config", "_CONFIG_FORMAT_TO_CONFIG_PARSER"),
-        ("vllm.config.model", "ConfigFormat"),
-        ("vllm.config", "ConfigFormat"),
-    ),
-    "tool_call_parser": (
-        ("vllm.tool_parsers", "ToolParserManager.list_registered"),
-        ("vllm.entrypoints.openai.tool_parsers", "ToolParserManager.list_registered"),
-        ("vllm.entrypoints.openai.tool_parsers", "ToolParserManager.tool_parsers"),
-    ),
-    "reasoning_parser": (
-        ("vllm.reasoning", "ReasoningParserManager.list_registered"),
-        ("vllm.reasoning", "ReasoningParserManager.reasoning_parsers"),
-    ),
-    "tokenizer_mode": (
-        ("vllm.tokenizers.registry", "_VLLM_TOKENIZERS"),
-        ("vllm.tokenizers.registry", "TokenizerRegistry.tokenizers"),
-    ),
-    "kv_connector": (
-        ("vllm.distributed.kv_transfer.kv_connector.factory", "KVConnectorFactory._registry"),
-        ("vllm.distributed.kv_transfer.kv_connector.v1.factory", "KVConnectorFactory._registry"),
-    ),
-}
-"""Names that a dictionary of the engine knows, by the flag or field that takes them; the first place that has them."""
-ALSO = {"config_format": ("auto",)}
-"""Words that the engine treats before it looks into the registry."""
 MAPPINGS = {"speculative_config": ("vllm.config", "SpeculativeConfig")}
 """Flags whose JSON the engine hands to a config class that their type does not name."""
-DEAR = ("ModelConfig", "VllmConfig")
-"""Config classes that read a model as soon as one is made."""
-SET_BY_ENGINE = ("target_model_config", "target_parallel_config", "draft_model_config", "draft_parallel_config")
-
-Description = dict[str, Any]
 
 
 class Origins:
@@ -135,10 +98,10 @@ class Origins:
         return next(iter(same.values())) if len(same) == 1 else None
 
 
-class Reader:
+class Reader(Fields):
     def __init__(self) -> None:
+        super().__init__()
         self.origins = Origins()
-        self.unread: set[str] = set()
 
     def flag(self, action: argparse.Action, words: list[str], deprecated: bool) -> Description:
         off = [word for word in words if turns_off(action, word)]
@@ -157,7 +120,7 @@ class Reader:
             found.update(
                 {key: value for key, value in behind.items() if key not in ("type", "default", "default_repr")}
             )
-        found.update(self.syntax(action))
+        found.update(self.syntax(action, behind))
         self.registered(action.dest, found)
         found.update(lenience([action.type, *(befores(*origin) if origin else ())], found.get("choices", [])))
         if origin and found.get("type") == "json":
@@ -170,7 +133,7 @@ class Reader:
             if cls is not None:
                 found.update(self.mapping(cls, DEPTH))
         if action.default is not argparse.SUPPRESS:
-            found.update(default(action.default))
+            found.update(default(action.default, found.get("choices", ())))
         if found.get("open", "") is None:
             del found["open"]
         remark = " ".join(MARK.sub("", action.help or "").split())
@@ -178,8 +141,8 @@ class Reader:
             found["deprecated"] = deprecation(remark, options)
         return found
 
-    def syntax(self, action: argparse.Action) -> Description:
-        """What the parser itself does with the words."""
+    def syntax(self, action: argparse.Action, behind: Description) -> Description:
+        """What the parser itself does with the words; ``behind`` is the config class's field."""
         found: Description = {}
         kind = type(action).__name__
         if isinstance(action, argparse.BooleanOptionalAction) or (action.nargs == 0 and isinstance(action.const, bool)):
@@ -203,70 +166,10 @@ class Reader:
         if action.choices is not None:
             words = [plain(choice) for choice in action.choices]
             found["choices"] = [word for word in words if word not in (None, "None")]
-            found["open"] = None
+            found["open"] = "platform" if attribute(*DEVICE) in found["choices"] and not behind else None
             if len(found["choices"]) < len(words):
                 found["optional"] = True
         return {key: value for key, value in found.items() if value is not None or key == "open"}
-
-    def mapping(self, cls: Any, depth: int) -> Description:
-        """What a mapping for this config class may hold, and whether it may hold nothing else."""
-        names = [
-            field.name
-            for field in dataclasses.fields(cls)
-            if field.init and not field.name.startswith("_") and field.name not in SET_BY_ENGINE
-        ]
-        fields = {name: self.field(cls, name, depth - 1) for name in names}
-        return {"fields": fields, **({"closed": True} if is_closed(cls) else {})}
-
-    def field(self, cls: Any, name: str, depth: int) -> Description:
-        field = next(one for one in dataclasses.fields(cls) if one.name == name)
-        info = getattr(cls, "__pydantic_fields__", {}).get(name)
-        if info is None and hasattr(field.default, "metadata"):
-            info = field.default  # pydantic's, in a class that is not checked by pydantic
-        annotation = info.annotation if info is not None and info.annotation is not None else resolved(cls, field)
-        hints, metadata = flat(annotation)
-        found: Description = {}
-        kind = hint_type(hints)
-        if kind:
-            found["type"] = kind
-        found.update(self.values(hints, cls, name))
-        found.update(bounds([*metadata, *(info.metadata if info is not None else ())]))
-        if type(None) in hints:
-            found["optional"] = True
-        nested = next((hint for hint in hints if dataclasses.is_dataclass(hint)), None)
-        if nested is not None and depth > 0:
-            found.update(self.mapping(nested, depth))
-        self.registered(name, found)
-        found.update(lenience(befores(cls, name), found.get("choices", [])))
-        found.update(field_default(field, info))
-        return found
-
-    def values(self, hints: list[Any], cls: Any, name: str) -> Description:
-        """Choices of a Literal, of a list of Literals, of an enum."""
-        inner = [
-            arg for hint in hints if typing.get_origin(hint) in (list, set, tuple) for arg in typing.get_args(hint)
-        ]
-        literals = [hint for hint in hints or () if typing.get_origin(hint) is typing.Literal]
-        literals += [hint for arg in inner for hint in flat(arg)[0] if typing.get_origin(hint) is typing.Literal]
-        if literals:
-            values = sorted(
-                {value for hint in literals for value in typing.get_args(hint) if value is not None}, key=str
-            )
-            return {"choices": [plain(value) for value in values], **openness(hints)}
-        enums = [hint for hint in hints if isinstance(hint, type) and issubclass(hint, enum.Enum)]
-        return {**enum_values(enums[0], cls, name), **openness(hints)} if enums else {}
-
-    def registered(self, name: str, found: Description) -> None:
-        """Adds what a registry of the engine knows; a plugin may register more."""
-        if name not in REGISTRIES or found.get("open", 0) is None:
-            return
-        names = registry(name)
-        if not names:
-            if not found.get("choices"):
-                self.unread.add(f"the choices of {name}")
-            return
-        found["choices"] = sorted({*names, *ALSO.get(name, ()), *found.get("choices", ())}, key=str)
-        found["open"] = "plugin"
 
 
 def turns_off(action: argparse.Action, word: str) -> bool:
@@ -306,181 +209,6 @@ def word_type(function: Any) -> tuple[str | None, bool]:
     return known or ("str" if texts else None), optional
 
 
-def lenience(functions: Iterable[Any], choices: list[Any]) -> Description:
-    """What the engine evens out in a word before it looks at the choices: those that do so are asked."""
-    found: Description = {}
-    for function in functions:
-        for key, change in (("any_case", str.swapcase), ("any_dash", lambda word: word.replace("_", "-"))):
-            words = [word for word in choices if isinstance(word, str) and change(word) != word]
-            try:
-                if words and callable(function) and all(function(change(word)) == word for word in words):
-                    found[key] = True
-            except Exception:  # noqa: BLE001 (a word that it refuses is no choice)
-                continue
-    return found
-
-
-def befores(cls: Any, name: str) -> list[Any]:
-    """What the config class does to the field's value before it looks at its type."""
-    known = getattr(getattr(cls, "__pydantic_decorators__", None), "field_validators", {})
-    return [getattr(cls, key) for key, one in known.items() if one.info.mode == "before" and name in one.info.fields]
-
-
-def is_closed(cls: Any) -> bool:
-    """Whether a key that it does not know is an error. One with a look at the whole mapping first may take others."""
-    looks = getattr(getattr(cls, "__pydantic_decorators__", None), "model_validators", {})
-    forbids = getattr(cls, "__pydantic_config__", {}).get("extra") == "forbid"
-    return forbids and all(one.info.mode == "after" for one in looks.values())
-
-
-def flat(hint: Any) -> tuple[list[Any], list[Any]]:
-    """(the members of a union, what Annotated says of them)"""
-    origin = typing.get_origin(hint)
-    if origin is typing.Annotated:
-        first, *metadata = typing.get_args(hint)
-        hints, below = flat(first)
-        extra = [part for one in metadata for part in (getattr(one, "metadata", None) or [one])]
-        return hints, [*below, *extra]
-    if origin is typing.Union or type(hint).__name__ == "UnionType":
-        parts = [flat(part) for part in typing.get_args(hint)]
-        return [one for hints, _ in parts for one in hints], [one for _, metadata in parts for one in metadata]
-    return [hint], []
-
-
-def resolved(cls: Any, field: Any) -> Any:
-    try:
-        return typing.get_type_hints(cls, include_extras=True).get(field.name, field.type)
-    except Exception:  # noqa: BLE001 (resolving a name runs anything; without it the type is not known)
-        return field.type
-
-
-def hint_type(hints: list[Any]) -> str | None:
-    """The type of a value in JSON; None where several would do."""
-    kinds = set()
-    for hint in hints:
-        origin = typing.get_origin(hint) or hint
-        if hint is type(None):
-            continue
-        if origin is typing.Literal:
-            kinds |= {type(value).__name__ for value in typing.get_args(hint) if value is not None}
-        elif origin in (bool, int, float, str):
-            kinds.add(origin.__name__)
-        elif origin in (list, set, tuple, frozenset):
-            kinds.add("list")
-        elif origin is dict or dataclasses.is_dataclass(origin) or hasattr(origin, "__total__"):
-            kinds.add("json")
-        elif isinstance(origin, type) and issubclass(origin, enum.Enum):
-            kinds.add("str" if issubclass(origin, str) or not issubclass(origin, int) else "enum")
-        else:
-            return None
-    if kinds == {"int", "float"}:
-        return "float"
-    kind = kinds.pop() if len(kinds) == 1 else None
-    return None if kind == "enum" else kind  # its numbers or its names: the choices tell
-
-
-def openness(hints: list[Any]) -> Description:
-    if any(typing.get_origin(hint) is type or hint is type for hint in hints):
-        return {"open": "class"}
-    return {"open": "plugin"} if str in hints else {}
-
-
-def enum_values(kind: Any, cls: Any, field: str) -> Description:
-    """An enum is taken by its names or by its values, in any case or not: the config class is asked."""
-    names, values = list(kind.__members__), [member.value for member in kind]
-    if issubclass(kind, str) or cls.__name__ in DEAR:
-        return {"choices": values} if issubclass(kind, (str, int)) else {}
-    if issubclass(kind, int):
-        return {"choices": [*values, *(name for name in names if taken(cls, field, name))]}
-    by_name, by_value = taken(cls, field, names[0]), taken(cls, field, values[0])
-    if by_value and not by_name:
-        return {"choices": [plain(value) for value in values]}
-    if by_name:
-        names += [word for word in ("auto",) if word not in names and taken(cls, field, word)]
-        other = names[0].swapcase() != names[0] and taken(cls, field, names[0].swapcase())
-        return {"choices": names, **({"any_case": True} if other else {})}
-    return {}
-
-
-def taken(cls: Any, name: str, value: Any) -> bool:
-    try:
-        cls(**{name: value})
-    except Exception:  # noqa: BLE001 (whatever it raises means no)
-        return False
-    return True
-
-
-def bounds(metadata: Iterable[Any]) -> Description:
-    found: Description = {}
-    for one in metadata:
-        for bound in BOUNDS:
-            if isinstance(getattr(one, bound, None), (int, float)):
-                found[bound] = getattr(one, bound)
-        least, most = getattr(one, "min_length", None), getattr(one, "max_length", None)
-        if isinstance(least, int) or isinstance(most, int):
-            found["lengths"] = [least, most]
-    return found
-
-
-def field_default(field: Any, info: Any) -> Description:
-    value = info.default if info is not None else field.default
-    if value is dataclasses.MISSING or type(value).__name__ in ("PydanticUndefinedType", "FieldInfo", "EllipsisType"):
-        factory = getattr(info, "default_factory", None) if info is not None else field.default_factory
-        if factory not in (list, dict, set, tuple):
-            return {}
-        value = factory()
-    return default(value)
-
-
-def default(value: Any) -> Description:
-    """A config class's own defaults stand in its fields."""
-    if dataclasses.is_dataclass(value) or type(value).__name__ == "PydanticUndefinedType":
-        return {}
-    shown = plain(value)
-    try:
-        json.dumps(shown, allow_nan=False)
-    except (TypeError, ValueError):
-        text = repr(value)
-        return {} if " at 0x" in text else {"default_repr": text}
-    return {"default": shown}
-
-
-def plain(value: Any) -> Any:
-    if isinstance(value, enum.Enum):
-        return value.value if isinstance(value, (int, str)) else value.name
-    if isinstance(value, (set, frozenset)):
-        return sorted(plain(one) for one in value)
-    if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
-    if isinstance(value, Path):
-        return str(value)
-    return value
-
-
-def attribute(module: str, path: str) -> Any:
-    """None where this version keeps it somewhere else."""
-    try:
-        found: Any = importlib.import_module(module)
-    except Exception:  # noqa: BLE001 (importing the engine runs anything)
-        return None
-    for part in path.split("."):
-        found = getattr(found, part, None)
-    return found
-
-
-def registry(name: str) -> list[str]:
-    for module, path in REGISTRIES[name]:
-        found = attribute(module, path)
-        if found is None:
-            continue
-        if isinstance(found, type) and issubclass(found, enum.Enum):
-            return [member.value for member in found]
-        if typing.get_origin(found) is typing.Literal:
-            return list(typing.get_args(found))
-        return [str(one) for one in (found() if callable(found) else found)]
-    return []
-
-
 def is_deprecated(action: argparse.Action, remark: str) -> bool:
     if "Deprecated" in type(action).__name__ or getattr(action, "deprecated", False):
         return True
@@ -500,7 +228,7 @@ def deprecation(remark: str, options: list[str]) -> Description:
 
 def quantization(unread: set[str]) -> dict[str, Description]:
     """Each method with its least compute capability, where its class could be had."""
-    config_of = attribute(QUANTIZATION[0], "get_quantization_config")
+    config_of = attribute("vllm.model_executor.layers.quantization", "get_quantization_config")
     found: dict[str, Description] = {}
     for name in registry("quantization"):
         try:
