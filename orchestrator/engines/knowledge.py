@@ -81,8 +81,8 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """``quantization`` maps each method to its least compute capability times ten (80 is 8.0, below 0
-    is none), or None where that is not known. ``source`` says how the document was made, ``unread`` what could not be read."""
+    """``quantization`` maps each method to its least compute capability times ten (80 is 8.0, less than 0 is none), or
+    None where that is not known. ``source`` says how the document was made, ``unread`` what could not be read."""
 
     version: str
     flags: Mapping[str, Flag]

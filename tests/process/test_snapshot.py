@@ -1,5 +1,6 @@
 """An engine tells its own command line, from inside its own runtime."""
 
+import ast
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from orchestrator.engines.values import check_value
 from orchestrator.errors import RuntimeFailure
 from orchestrator.files import write_json
 from orchestrator.runtimes.flags import ask
+from orchestrator.runtimes.inspect import INSIDE
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,11 @@ def test_it_says_what_it_could_not_read_and_guesses_nothing(engine: Engine) -> N
     assert "the choices of quantization" in engine.unread
     assert engine.flags["quantization"].choices == ()
     assert engine.quantization == {}
+
+
+@pytest.mark.parametrize("script", ["snapshot", "config_fields", "registries", "describe", "parse_argv"])
+def test_an_older_python_can_run_it(script: str) -> None:
+    ast.parse((INSIDE / f"{script}.py").read_text(), feature_version=(3, 9))
 
 
 def test_the_same_runtime_tells_the_same_twice(document: dict[str, Any], fake_runtime: Path) -> None:
