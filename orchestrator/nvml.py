@@ -1,4 +1,5 @@
-"""The host's GPUs through NVML, the driver's own library. Read-only.
+"""The host's GPUs through NVML, the driver's own library. Read-only, and asked in a child: a driver that hangs or
+crashes must not take orch along.
 
 Nothing is imported and nothing asked where there is no such library. A call that a driver or a card does not know
 leaves its field empty; one that fails because the card is gone says so of that card and leaves the others unharmed.
@@ -7,10 +8,12 @@ leaves its field empty; one that fails because the card is gone says so of that 
 import ctypes
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator import proc
+from orchestrator.aside import Aside
 from orchestrator.environ import MARK, read_marker
 from orchestrator.iommu import peers_blocked
 from orchestrator.model import Gpu, GpuDistance, GpuLink, GpuProcess, Inventory
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     import psutil
 
 LIBRARY = "libnvidia-ml.so.1"
+PATIENCE = 20.0  # seconds; without persistence mode the first answer of eight cards takes some
 T = TypeVar("T")
 Handle = Any  # a pointer of ctypes, which means something to NVML alone
 
@@ -45,42 +49,55 @@ _TROUBLE = {
 
 
 class Nvml:
-    def __init__(self, peers_blocked: Callable[[], str] = peers_blocked) -> None:
-        self._peers_blocked = peers_blocked
+    def __init__(self, peers_blocked: Callable[[], str] = peers_blocked, patience: float = PATIENCE) -> None:
+        """``patience`` in seconds: a driver that has not answered by then hangs."""
+        self._peers_blocked, self._patience = peers_blocked, patience
+        self._aside = Aside(_inventory, patience)
 
     def inventory(self) -> Inventory | None:
         """None: there is no such library here. One that cannot be used is an inventory that says why."""
         try:
-            ctypes.CDLL(LIBRARY)
-        except OSError as error:
-            return _unloadable(str(error))
-        import pynvml
+            found = self._aside.ask()
+        except TimeoutError:
+            why = f"the NVIDIA driver hangs: NVML gave no answer within {self._patience:g} s"
+            return Inventory(why=why, do="look for `Xid` in `sudo dmesg`, then restart the machine")
+        except ChildProcessError as error:
+            return Inventory(why=f"the driver's library crashed ({error})", do="see what `nvidia-smi` says")
+        return replace(found, peers_blocked=self._peers_blocked()) if found and len(found.gpus) > 1 else found
 
-        try:
-            pynvml.nvmlInit()
-        except pynvml.NVMLError as error:
-            why, do = _meaning(error, _INIT) or (f"NVML does not start: {error}", "see what `nvidia-smi` says")
-            return Inventory(why=why, do=do)
-        try:
-            return self._look()
-        except pynvml.NVMLError as error:
-            return Inventory(why=f"NVML does not list the GPUs: {error}", do="see what `nvidia-smi` says")
-        finally:
-            with suppress(pynvml.NVMLError):
-                pynvml.nvmlShutdown()
 
-    def _look(self) -> Inventory:
-        import pynvml
+def _inventory() -> Inventory | None:
+    try:
+        ctypes.CDLL(LIBRARY)
+    except OSError as error:
+        return _unloadable(str(error))
+    import pynvml
 
-        found = [_card(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        handles = {gpu.index: handle for gpu, handle in found if handle is not None}
-        return Inventory(
-            gpus=tuple(gpu for gpu, _ in found),
-            links=tuple(_links(handles)),
-            driver=_ask(pynvml.nvmlSystemGetDriverVersion) or "",
-            cuda=_cuda(_ask(pynvml.nvmlSystemGetCudaDriverVersion)),
-            peers_blocked=self._peers_blocked() if len(found) > 1 else "",
-        )
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        why, do = _meaning(error, _INIT) or (f"NVML does not start: {error}", "see what `nvidia-smi` says")
+        return Inventory(why=why, do=do)
+    try:
+        return _look()
+    except pynvml.NVMLError as error:
+        return Inventory(why=f"NVML does not list the GPUs: {error}", do="see what `nvidia-smi` says")
+    finally:
+        with suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
+
+
+def _look() -> Inventory:
+    import pynvml
+
+    found = [_card(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    handles = {gpu.index: handle for gpu, handle in found if handle is not None}
+    return Inventory(
+        gpus=tuple(gpu for gpu, _ in found),
+        links=tuple(_links(handles)),
+        driver=_ask(pynvml.nvmlSystemGetDriverVersion) or "",
+        cuda=_cuda(_ask(pynvml.nvmlSystemGetCudaDriverVersion)),
+    )
 
 
 def _unloadable(error: str) -> Inventory | None:

@@ -4,7 +4,7 @@
    one wins; sizes in MiB, `-` where the driver does not tell. GPU is an index or `*`.
 
    driver VERSION | cuda NUMBER | gpus COUNT
-   init CODE                          what nvmlInit returns
+   init CODE                          what nvmlInit returns; -2 never returns, -3 aborts
    gpu GPU KEY VALUE                  name uuid total reserved used util temp capability mode mig
    part GPU UUID                      one more MIG device of it
    link A B LEVEL                     the topology level of this pair (10 switch ... 50 system), or nvlink
@@ -25,7 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { OK = 0, UNINITIALIZED = 1, INVALID = 2, UNSUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7 };
+enum { HANG = -2, CRASH = -3, OK = 0, UNINITIALIZED = 1, INVALID = 2, UNSUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7 };
 enum { CARDS = 16, PARTS = 8, ROWS = 256, TEXT = 96, ALL = -1 };
 enum kind { COMPUTE, GRAPHICS, MPS };
 
@@ -255,6 +255,8 @@ static int processes(const struct device *device, int kind, unsigned int *count,
 int nvmlInitWithFlags(unsigned int flags) {
     (void)flags;
     read_script();
+    while (init_code == HANG) pause();
+    if (init_code == CRASH) abort();
     initialized = !init_code;
     return init_code;
 }

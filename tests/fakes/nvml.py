@@ -10,6 +10,7 @@ MIB = 1 << 20
 
 # What NVML's calls return, by the names that nvml.h has for it (NVML_ERROR_*).
 NOT_SUPPORTED, NO_PERMISSION, DRIVER_NOT_LOADED, FUNCTION_NOT_FOUND = 3, 4, 9, 13
+HANG, CRASH = -2, -3  # no codes of NVML's: what the stand-in's nvmlInit does instead of returning
 GPU_IS_LOST, RESET_REQUIRED, VERSION_MISMATCH, UNKNOWN = 15, 16, 18, 999
 
 

@@ -170,6 +170,22 @@ def test_a_driver_that_does_not_work_must_be_an_error_with_its_cure(
     assert f"{document['why']}; {document['do']}" in done.stderr
 
 
+def test_a_driver_that_crashes_must_not_take_orch_along(host: Project, nvml: Nvml) -> None:
+    nvml.init(fake.CRASH)
+    assert "the driver's library crashed (SIGABRT)" in host.orch("gpus", code=1).stderr
+    assert "Nothing is deployed in this project" in host.orch("status").stdout
+
+
+@pytest.mark.parametrize("verb", ["gpus", "status", "doctor"])
+def test_a_driver_that_hangs_must_leave_ctrl_c_alive(host: Project, nvml: Nvml, verb: str) -> None:
+    nvml.init(fake.HANG)
+    command = host.sandbox.start(verb)
+    wait_until(lambda: psutil.Process(command.process.pid).children())
+    command.process.send_signal(signal.SIGINT)
+    assert ended(command) == 130
+    assert "Traceback" not in command.output
+
+
 def test_no_driver_must_be_said_and_is_no_error(project: Project) -> None:
     try:
         ctypes.CDLL(fake.LIBRARY)

@@ -370,3 +370,14 @@ def test_a_library_that_does_not_load_is_not_called_absent(tmp_path: Path) -> No
     told = once(str(tmp_path / "libnvidia-ml.so.1"))
     assert told.startswith("the driver's library cannot be loaded: ")
     assert told.endswith("[]")
+
+
+def test_a_driver_that_hangs_is_told_as_one(nvml_library: Path, nvml: Nvml) -> None:
+    nvml.init(fake.HANG)
+    text = (
+        "from orchestrator.nvml import Nvml; found = Nvml(patience=0.2).inventory(); print(found.why); print(found.do)"
+    )
+    done = subprocess.run([sys.executable, "-c", text], env=nvml.env, capture_output=True, text=True, check=True)
+    why, do = done.stdout.splitlines()
+    assert why == "the NVIDIA driver hangs: NVML gave no answer within 0.2 s"
+    assert "sudo dmesg" in do
