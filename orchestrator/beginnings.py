@@ -14,7 +14,7 @@ from orchestrator.checks import look
 from orchestrator.engine_data import load, shipped
 from orchestrator.engines.knowledge import Engine
 from orchestrator.engines.versions import nearest, order
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, UsageProblem
 from orchestrator.files import read_json
 from orchestrator.find import ENDINGS, display, folder_files, read_text
 from orchestrator.from_command import ENGINE_VARIABLES
@@ -29,6 +29,7 @@ from orchestrator.yamldoc import parse
 ENGINE = "vllm==0.32.0"
 """What a new environment asks for where there is no engine yet."""
 FIRST_PORT = 8000
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 _AROUND = 16  # parents of a process that are asked whether they are the engine
 
 
@@ -58,6 +59,13 @@ class Project:
             if file.is_file():
                 return os.path.relpath(file, folder)
         return ""
+
+
+def check_name(name: str, option: str) -> None:
+    """Raises UsageProblem for one that no file of a project could be called."""
+    if not _NAME.fullmatch(name):
+        why = "a name has 1 to 63 small letters, digits, dots, dashes and underscores"
+        raise UsageProblem(f"use {option} {name if name.isprintable() else ascii(name)}", why, "give another")
 
 
 def project(root: Path) -> Project:
@@ -178,11 +186,20 @@ def running(pid: int) -> Running:
         if row.marker:
             why = f"orch started it, as {row.marker.name}"
             raise InputError(what, why, "its profile is there already: see `orch status` in its project")
+        if not _mine(row.pid):
+            raise InputError(what, "it is another user's: its variables are hidden from you", "ask that user to do it")
         found = _engine(row)
         if found:
             return Running(row, found)
         row = proc.read(row.parent)
     raise InputError(what, "neither it nor what started it is a vLLM server", "give the id of `vllm serve`")
+
+
+def _mine(pid: int) -> bool:
+    try:
+        return os.geteuid() in (0, (proc.PROC / str(pid)).stat().st_uid)
+    except OSError:
+        return True
 
 
 def _engine(row: Process) -> Found | None:

@@ -226,6 +226,8 @@ def _value(given: Sequence[Given], remarks: list[str]) -> tuple[Json, list[str]]
         if plain:
             remarks.append(f"--{plain[0].name.replace('_', '-')}: the engine takes its dotted keys and not the rest")
         mapping: dict[str, Any] = {}
+        if any(len(one.keys) > _DEEPEST for one in dotted):
+            return None, [f"--{dotted[0].name.replace('_', '-')}, whose keys are nested too deep"]
         for one in dotted:
             _merge(mapping, _nested(one))
         if not _is_tame(mapping):

@@ -190,7 +190,7 @@ class _Taker:
             quantization = None
         path = self._host_path(text)
         is_path = text.startswith(("/", "./", "../")) or text in (".", "..") or self.place.exists(path)
-        if not can_be_said(text) or not text or (not is_path and not is_repo(text)):
+        if not can_be_said(text) or not can_be_said(path) or not text or (not is_path and not is_repo(text)):
             why = f"{shown(text)} is neither a repository on the Hub nor a folder here"
             raise InputError("make a profile of this command", why, "name OWNER/NAME, or the folder by its full path")
         if is_path:
@@ -258,9 +258,7 @@ class _Taker:
             address, outside = self.found.published
             return (address if _HOST.fullmatch(address) else _EVERY_ADDRESS), (outside if 0 < outside < 65536 else 8000)
         if host is None:
-            self.notes["serve.host"] = (
-                "every address, as the engine has it without --host; 127.0.0.1 is this machine alone"
-            )
+            self.notes["serve.host"] = "every address, as without --host; 127.0.0.1 is this machine alone"
         return host or _EVERY_ADDRESS, port or 8000
 
     def _drain(self, args: dict[str, Json]) -> float:
@@ -316,6 +314,9 @@ class _Taker:
         if not isinstance(value, str) or not value:
             return
         folder = self._host_path(value)
+        if not can_be_said(folder):
+            self.left.append("--download-dir, which is no text")
+            return
         if posixpath.basename(folder) == "hub":
             self.homes["HF_HOME"] = posixpath.dirname(folder)
         else:
@@ -361,8 +362,6 @@ class _Taker:
         if visible is None and self.found.gpus:
             return self._docker_gpus(self.found.gpus)
         if visible is None:
-            if "CUDA_VISIBLE_DEVICES" in self.found.kept:
-                self.remarks.append("CUDA_VISIBLE_DEVICES is set and not exported: the engine did not get it")
             return "auto"
         if visible.strip() in ("", "-1", "NoDevFiles"):
             return 0
@@ -379,7 +378,7 @@ class _Taker:
         return self._cards(text.partition("device=")[2].strip("\"'"), "--gpus")
 
     def _cards(self, text: str, where: str) -> Gpus:
-        cards = tuple(str(int(one)) if one.isdigit() else one for one in (part.strip() for part in text.split(",")))
+        cards = tuple(re.sub(r"^0+(?=[0-9])", "", part.strip()) for part in text.split(","))
         if all(_GPU.fullmatch(one) for one in cards) and len(set(cards)) == len(cards):
             return cards
         self.left.append(f"{where}={shown(as_written(text))}, which names no GPUs that a profile could list")
@@ -399,8 +398,11 @@ class _Taker:
                 self.left.append(f"the variable {name}, which is no text")
             else:
                 self.env[name] = text
+        for name in sorted(self.found.kept):
+            if ENGINE_VARIABLES.fullmatch(name) and name not in self.found.env:
+                self.remarks.append(f"{name} is set and not exported: the engine does not get it")
         for inside, host in self.found.mounts.items():
-            if inside.rstrip("/") in ("/root/.cache/huggingface", self.homes.get("HF_HOME")):
+            if inside.rstrip("/") == "/root/.cache/huggingface" and "HF_HOME" not in self.homes and can_be_said(host):
                 self.homes["HF_HOME"] = posixpath.normpath(posixpath.join(self.place.cwd, host))
 
     def _secret(self, variable: str, value: str, where: str) -> None:

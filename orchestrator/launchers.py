@@ -19,6 +19,7 @@ _PYTHON = re.compile(r"(?:python|pypy)[0-9.]*")
 _SERVER = ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.launchers.api_server")
 _CLI = ("vllm", "vllm.entrypoints.cli.main", "vllm.scripts")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
+_SHELLS = ("bash", "sh", "zsh", "dash", "tmux")
 _IMAGE = re.compile(r"(?:[^/\s]+/)*vllm-(?:openai|cpu)[\w-]*(?::(?P<tag>[\w.-]+))?(?:@\S+)?")
 _VERSION = re.compile(r"v?(\d+\.\d+\.\d+(?:\.?(?:post|rc)\d+)?)")
 _DEPTH = 4  # of a shell in a shell
@@ -37,6 +38,7 @@ _WRAPPERS: Mapping[str, tuple[str, int, str]] = {
     "chrt": ("", 1, "its scheduling (chrt)"),
     "taskset": ("", 1, "the processors that it may use (taskset)"),
     "numactl": ("NmCpilP", 0, "its NUMA placement (numactl)"),
+    "screen": ("SdcpTt", 0, ""),
     "sudo": ("ugpCrtTDRh", 0, "that it runs as another user (sudo)"),
 }
 """The options that take a word of their own, the words before the command, and what is lost without it."""
@@ -197,30 +199,41 @@ def _unwrap(one: _Open, variables: Mapping[str, str], depth: int) -> list[Found]
             return _cli(one, rest, one.words[0])
         if _PYTHON.fullmatch(name):
             return _python(one)
-        if name in ("bash", "sh", "zsh", "dash"):
-            text = _shell_text(rest)
-            if text is None or depth >= _DEPTH:
-                return []
-            inner = [replace(each, env={**one.env, **each.env}) for each in commands(text, variables)]
-            return [
-                replace(each, runtime=each.runtime or one.runtime, cwd=each.cwd or one.cwd, lost=one.lost + each.lost)
-                for each in _search(inner, variables, depth + 1)
-            ]
+        if name in _SHELLS:
+            return _shell(one, variables, depth)
         if name in ("docker", "podman", "nerdctl"):
             return _docker(one)
-        if name == "env":
-            one = _env(one)
-        elif name in ("conda", "mamba", "micromamba") and rest[:1] == ("run",):
-            one = _conda(one)
-        elif name == "uvx" or (name == "uv" and rest[:1] in (("run",), ("tool",))):
-            one = _uv(one)
-        elif name in ("poetry", "pdm", "pipenv", "hatch", "pixi") and rest[:1] == ("run",):
-            one = replace(one, words=rest[1:], lost=(*one.lost, f"the environment that {name} chooses"))
-        elif name in _WRAPPERS:
-            one = _wrapper(one, *_WRAPPERS[name])
-        else:
+        inner = _inner(one)
+        if inner is None:
             return []
+        one = inner
     return []
+
+
+def _inner(one: _Open) -> _Open | None:
+    """Without its first launcher; None for a program that is none."""
+    name, rest = one.program, one.words[1:]
+    if name == "env":
+        return _env(one)
+    if name in ("conda", "mamba", "micromamba") and rest[:1] == ("run",):
+        return _conda(one)
+    if name == "uvx" or (name == "uv" and rest[:1] in (("run",), ("tool",))):
+        return _uv(one)
+    if name in ("poetry", "pdm", "pipenv", "hatch", "pixi") and rest[:1] == ("run",):
+        return replace(one, words=rest[1:], lost=(*one.lost, f"the environment that {name} chooses"))
+    return _wrapper(one, *_WRAPPERS[name]) if name in _WRAPPERS else None
+
+
+def _shell(one: _Open, variables: Mapping[str, str], depth: int) -> list[Found]:
+    """``bash -lc TEXT``, ``tmux new -d TEXT``."""
+    text = one.words[-1] if one.program == "tmux" else _shell_text(one.words[1:])
+    if text is None or depth >= _DEPTH:
+        return []
+    inner = [replace(each, env={**one.env, **each.env}) for each in commands(as_written(text), variables)]
+    return [
+        replace(each, runtime=each.runtime or one.runtime, cwd=each.cwd or one.cwd, lost=one.lost + each.lost)
+        for each in _search(inner, variables, depth + 1)
+    ]
 
 
 def _cli(one: _Open, rest: Sequence[str], program: str) -> list[Found]:
@@ -265,7 +278,7 @@ def _shell_text(words: Sequence[str]) -> str | None:
     """Of ``bash -lc TEXT``."""
     for i, word in enumerate(words):
         if word.startswith("-") and not word.startswith("--") and word.endswith("c"):
-            return as_written(words[i + 1]) if i + 1 < len(words) else None
+            return words[i + 1] if i + 1 < len(words) else None
         if not word.startswith("-"):
             return None
     return None
@@ -293,7 +306,7 @@ def _wrapper(one: _Open, values: str, before: int, loses: str) -> _Open:
         option = rest.pop(0)
         if option == "--":
             break
-        if len(option) == 2 and option[1] in values and rest:
+        if option[1:2] != "-" and option[-1] in values and rest and (len(option) == 2 or one.program == "screen"):
             rest.pop(0)
     while one.program == "sudo" and rest and (found := _ASSIGNMENT.fullmatch(rest[0])):
         env[found[1]] = found[2]

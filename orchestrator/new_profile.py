@@ -153,6 +153,8 @@ def _head(choice: Choice, known: Known) -> tuple[str, ...]:
     lines += choice.about
     if method and not choice.model.quantization:
         lines.append(f"Its config says that the weights are {method}: the engine needs no `quantization`.")
+    elif choice.variant == "gguf":
+        lines.append("Engines of today serve GGUF through a package of its own: vllm-gguf-plugin.")
     elif choice.variant and choice.variant not in _DTYPES and not choice.model.quantization:
         lines.append("The engine learns from the model's own config how it is quantized: no `quantization` is needed.")
     if known.config is not None:

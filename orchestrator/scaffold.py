@@ -36,6 +36,7 @@ _NOTES: Mapping[str, str] = {
     "restart": "by `orch watch`",
     "drain": "how long running requests may take when it is stopped",
 }
+_ALONE = "every address; 127.0.0.1 is this machine alone"
 _RUNTIMES: Mapping[str, str] = {
     "conda": "llm                       # an existing conda environment, by name or by prefix",
     "venv": "~/venvs/vllm               # an existing virtual environment",
@@ -59,7 +60,8 @@ class Draft:
 
 def profile_text(draft: Draft) -> str:
     profile, model, serve = draft.profile, draft.profile.model, draft.profile.serve
-    out = _Lines({**_NOTES, **draft.notes}, draft.absent)
+    usual = {path: note for path, note in _NOTES.items() if path not in ("serve.host", "gpus")}
+    out = _Lines({**usual, **draft.notes}, draft.absent)
     out.head(draft.head, draft.schema)
     out.field("name", scalar(profile.name))
     out.field("environment", scalar(profile.environment), f"environments/{profile.environment}.yaml")
@@ -73,7 +75,8 @@ def profile_text(draft: Draft) -> str:
     out.end("model")
     out.section("serve")
     out.optional("serve.names", list(serve.names) or None)
-    out.field("serve.host", scalar(_literal(serve.host)))
+    everybody = serve.host in ("0.0.0.0", "::")
+    out.field("serve.host", scalar(_literal(serve.host)), _ALONE if everybody else _NOTES["serve.host"])
     out.field("serve.port", str(serve.port))
     out.optional("serve.tensor_parallel_size", serve.tensor_parallel_size)
     out.optional(
@@ -87,7 +90,7 @@ def profile_text(draft: Draft) -> str:
             out.value(f"serve.args.{name}", name, value, 2)
     out.end("serve")
     out.blank()
-    out.field("gpus", _gpus(profile.gpus))
+    out.field("gpus", _gpus(profile.gpus), _NOTES["gpus"] if profile.gpus == "auto" else "or auto: orch chooses")
     out.field("readiness", f"{{timeout: {duration(profile.ready_timeout)}}}", out.notes["readiness.timeout"])
     restart = f"{{policy: {profile.restart.policy}, attempts: {profile.restart.attempts}}}"
     out.field("restart", restart)
@@ -104,8 +107,8 @@ def environment_text(environment: Environment, head: Sequence[str] = (), schema:
     for key, value in given:
         out.value(f"runtime.{key}", key, value, 1)
     out.lines += [f"  # {key}: {text}" for key, text in _RUNTIMES.items() if key not in dict(given)]
-    for line in _additions(environment):
-        out.lines.append(line)
+    if added := _additions(environment):
+        out.lines += ["", *added]
     return out.text()
 
 

@@ -72,6 +72,7 @@ class _Reader:
         self.exported: dict[str, str] = {}
         self.set: dict[str, str] = {}
         self.all_exported = False
+        self.assigning = False
         self.documents: list[tuple[str, bool]] = []
         self._begin()
 
@@ -117,7 +118,9 @@ class _Reader:
             items = self._array()
             self.arrays[name] = [*self.arrays.get(name, ()), *items] if added else items
             return
+        self.assigning = True
         value = "".join(self._fields(split=False))
+        self.assigning = False
         self.front[name] = self.known.get(name, "") + value if added else value
 
     def _array(self) -> list[str]:
@@ -321,6 +324,8 @@ class _Reader:
         if name in _PASSED_ON and not operator:
             return []
         value = self.known.get(name)
+        if value is None and self.assigning and operator in (":-", "-") and not word:
+            return [self._value(name)]  # PATH=/more:${PATH:-} goes on with the caller's, if it has any
         if operator and operator.lstrip(":") == "+":
             return [self._default(word, depth)] if value else []
         if (

@@ -78,6 +78,11 @@ class _Target:
     def __init__(
         self, here: "Project", environment: str | None, name: str | None, file: str | None, force: bool
     ) -> None:
+        from orchestrator.beginnings import check_name
+
+        for option, given in (("--name", name), ("--environment", environment)):
+            if given is not None:
+                check_name(given, option)
         self.here, self.name, self.file, self.force = here, name, file, force
         self.environment, self.makes_environment = _environment(here, environment)
 
@@ -184,7 +189,7 @@ def _found_in(command: str) -> "tuple[Found, str]":
 
     text, what = command, "a command"
     if command == _STDOUT:
-        text, what = sys.stdin.read(), "a script"
+        text, what = sys.stdin.buffer.read().decode(errors="surrogateescape"), "a script"
     elif os.path.isfile(command):  # noqa: PTH113 (never raises)
         text, what = read_text(command, "script"), display(command)
     elif not any(char.isspace() for char in command.strip()):
