@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from orchestrator.findings import Findings
 from orchestrator.model import Json, Path
@@ -18,20 +18,18 @@ from orchestrator.schema_errors import Kind
 _REFERENCE = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{")
 
 How = Literal["text", "path", "prefix", "link"]
+_Fields = How | list[How] | Mapping[str, Any]
+"""What is expanded: a text, or each of a list (a text in its place likewise), or these fields of a section."""
 
-# "prefix" is a path only when it has a slash (a conda name has none), "link" unless it is a URL.
-_FIELDS: dict[Kind, dict[tuple[str, ...], How]] = {
-    "profile": {("model", "path"): "path", ("model", "repo"): "text", ("serve", "host"): "text"},
+# "prefix" is a path only when it has a slash (a conda name has none), "link" unless it is a URL. Any other key: "*".
+_FIELDS: dict[Kind, _Fields] = {
+    "profile": {"model": {"path": "path", "repo": "text"}, "serve": {"host": "text"}},
     "environment": {
-        ("runtime", "venv"): "path",
-        ("runtime", "conda"): "prefix",
-        ("runtime", "find_links", "*"): "link",
-        ("runtime", "*"): "text",
-        ("runtime", "*", "*"): "text",
-        ("cuda", "home"): "path",
-        ("cache", "hf_home"): "path",
-        ("env", "*"): "text",
-        ("secrets", "*", "file"): "path",
+        "runtime": {"venv": "path", "conda": "prefix", "find_links": ["link"], "*": ["text"]},
+        "cuda": {"home": "path"},
+        "cache": {"hf_home": "path"},
+        "env": {"*": "text"},
+        "secrets": {"*": {"file": "path"}},
     },
 }
 _MAY_BE_EMPTY = (("cuda", "home"), ("cache", "hf_home"), ("runtime", "torch_backend"), ("runtime", "python"))
@@ -46,15 +44,23 @@ class Expander:
     folder: str
     findings: Findings
 
-    def expand(self, value: Json, path: Path = ()) -> Json:
-        """A copy of ``value`` with its documented fields expanded; what cannot be is added to the findings."""
-        if isinstance(value, dict):
-            return {key: self.expand(inner, (*path, key)) for key, inner in value.items()}
-        if isinstance(value, list):
-            items = [(inner, self.expand(inner, (*path, i))) for i, inner in enumerate(value)]
+    def expand(self, value: Json) -> Json:
+        """A copy of ``value`` with its documented fields expanded; what cannot be is added to the findings. The other
+        fields are those of ``value`` itself."""
+        return self._walk(value, _FIELDS[self.kind], ())
+
+    def _walk(self, value: Json, fields: _Fields, path: Path) -> Json:
+        if isinstance(value, dict) and isinstance(fields, dict):
+            return {
+                key: self._walk(one, how, (*path, key)) if (how := fields.get(key) or fields.get("*")) else one
+                for key, one in value.items()
+            }
+        if isinstance(value, list) and isinstance(fields, list):
+            items = [(one, self._walk(one, fields[0], (*path, i))) for i, one in enumerate(value)]
             return [new for old, new in items if new != "" or old == ""]
-        how = _how(self.kind, path)
-        return self._text(value, path, how) if isinstance(value, str) and how else value
+        if isinstance(value, str) and isinstance(fields, str | list):
+            return self._text(value, path, fields if isinstance(fields, str) else fields[0])
+        return value
 
     def _text(self, value: str, path: Path, how: How) -> str:
         before = len(self.findings.paths)
@@ -95,10 +101,3 @@ class Expander:
                 self.findings.add(path, why, "write the path out", code="variable-unset")
             text = home + text[1:]
         return os.path.normpath(os.path.join(self.folder, text))  # noqa: PTH118 (pathlib does not fold "..")
-
-
-def _how(kind: Kind, path: Path) -> How | None:
-    for pattern, how in _FIELDS[kind].items():
-        if len(pattern) == len(path) and all(a in ("*", b) for a, b in zip(pattern, path, strict=True)):
-            return how
-    return None

@@ -42,6 +42,8 @@ RULES: Mapping[str, str] = {
     "secret-in-env": "A secret is written into a file whose values are shown and recorded.",
     "credentials-in-url": "A URL holds a user name or a password.",
     "old-name": "A variable has a newer name.",
+    # what is no mistake
+    "not-checked": "Something could not be checked here, and why.",
     # several profiles together
     "port-clash": "Two profiles claim the same port.",
     "gpu-clash": "Two profiles claim more of a GPU than it has.",

@@ -9,7 +9,7 @@ never shows a value in it: that could be a secret someone pasted.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -55,9 +55,10 @@ _AT_CONTEXT = ("could not find expected ':'", "found unexpected end", "found une
 
 _FOR_PYTHON = re.compile("[^\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _LINES_FOR_PYTHON = ("---", "...", "%")
-_QUESTION = re.compile(r"\?(?!\w)")
-"""Where the parser in C is the more lenient, or sees other lines: tabs, line breaks that are not \\n, byte order marks,
-document marks and directives, and a "?" that ends a word in a flow collection."""
+_BEGINNING = re.compile(r"(?:(?:#[^\n]*)?\n)*---\n")  # and the first mark of a document is no trouble to either
+_BLOCK_FOR_PYTHON = re.compile(r"[|>][-+0-9]*#")
+_VALUES = frozenset(("AliasEvent", "ScalarEvent", "SequenceStartEvent", "MappingStartEvent"))
+_ENDS = frozenset(("SequenceEndEvent", "MappingEndEvent"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +81,97 @@ def quick(text: str) -> Document | None:
     """By the parser in C; None for whatever is not sure to be a good document, and to be the same to ``careful``."""
     import yaml
 
-    if not yaml.__with_libyaml__ or _differs(text):
+    if not yaml.__with_libyaml__ or len(text) > MAX_BYTES or _differs(text):
         return None
-    builder = _Builder("")
     try:
-        parser = yaml.CSafeLoader(text)
-        while (event := parser.get_event()) is not None:
-            builder.take(event)
-        return _expand(builder.root, "") if builder.root else None
-    except (InputError, yaml.YAMLError, ValueError, OverflowError):
+        return _simple(yaml.CSafeLoader(text).get_event)
+    except (_Unsure, yaml.YAMLError, ValueError, OverflowError):
         return None
+
+
+class _Unsure(Exception):
+    """It may be good or not: that takes the longer way."""
+
+
+def _simple(next_event: Callable[[], Any]) -> Document:
+    """A section straight from its events: without anchors, aliases and tags, nothing has to be kept for later."""
+    positions: dict[Path, tuple[int, int]] = {}
+    plain: dict[Path, str] = {}
+    root: Json = None
+    here: Json = None
+    path: Path = ()
+    around: list[tuple[Json, Path]] = []
+    key: str | None = None  # that waits for its value, which stands at ``place``
+    place = (1, 1)
+    while (event := next_event()) is not None:
+        kind = type(event).__name__
+        if kind in _ENDS:
+            here, path = around.pop()
+        if kind not in _VALUES:
+            continue
+        value, at = _simple_value(kind, event), (event.start_mark.line + 1, event.start_mark.column + 1)
+        if type(here) is dict and key is None:
+            key, place = _simple_key(value, here), at
+            continue
+        inner = path
+        if type(here) is dict and key is not None:
+            inner, at = (*path, key), place
+            here[key], key = value, None
+        elif type(here) is list:
+            inner = (*path, len(here))
+            here.append(value)
+        else:
+            root = _simple_root(value, root)
+        positions[inner] = at
+        if kind != "ScalarEvent":
+            around.append((here, path))
+            here, path = value, inner
+        elif event.implicit[0]:
+            plain[inner] = event.value
+    if root is None or 2 * len(positions) > MAX_NODES or max(map(len, positions)) >= MAX_DEPTH:
+        raise _Unsure
+    return Document(root, positions, plain)
+
+
+def _simple_root(value: Json, before: Json) -> Json:
+    if type(value) is not dict or before is not None:
+        raise _Unsure
+    return value
+
+
+def _simple_key(key: Json, mapping: Mapping[str, Json]) -> str:
+    if type(key) is not str or key in mapping or key == "<<":
+        raise _Unsure
+    return key
+
+
+def _simple_value(kind: str, event: Any) -> Json:
+    if kind == "AliasEvent" or event.anchor or event.tag is not None:
+        raise _Unsure
+    if kind != "ScalarEvent":
+        return {} if kind == "MappingStartEvent" else []
+    text: str = event.value
+    if event.implicit[0]:
+        return _resolved(text)
+    if "\0" in text or not text.isascii():
+        raise _Unsure
+    return text
 
 
 def _differs(text: str) -> bool:
-    lines = any(text.startswith(mark) or f"\n{mark}" in text for mark in _LINES_FOR_PYTHON)
-    return lines or bool(_FOR_PYTHON.search(text)) or ("?" in text and bool(_QUESTION.search(text)))
+    """Where the parser in C is the more lenient, or sees other lines."""
+    if _FOR_PYTHON.search(text) or _BLOCK_FOR_PYTHON.search(text):
+        return True
+    start = found.end() if (found := _BEGINNING.match(text)) else 0
+    if any(text.startswith(mark, start) or text.find(f"\n{mark}", start) >= 0 for mark in _LINES_FOR_PYTHON):
+        return True
+    return "?" in text and not all(map(_only_in_comment, (line for line in text.split("\n") if "?" in line)))
+
+
+def _only_in_comment(line: str) -> bool:
+    """Whether each "?" is, for sure. A text in a flow collection ends at one, to the parser in Python."""
+    before, through = line[: line.index("?")], line[: line.rindex("?")]
+    return (before.startswith("#") or " #" in before) and not {"'", '"'} & set(through)
 
 
 def careful(text: str, file: str) -> Document:
@@ -126,9 +203,6 @@ class _Node:
     open: bool = False
 
 
-_VALUES = frozenset(("AliasEvent", "ScalarEvent", "SequenceStartEvent", "MappingStartEvent"))
-
-
 class _Builder:
     """Turns events into nodes with a stack of its own, so that depth costs no recursion."""
 
@@ -145,7 +219,7 @@ class _Builder:
         if kind in _VALUES:
             mark = event.start_mark
             self.add(kind, event, (mark.line + 1, mark.column + 1))
-        elif kind in ("SequenceEndEvent", "MappingEndEvent"):
+        elif kind in _ENDS:
             self.stack.pop().open = False
             self.keys.pop()
         elif kind == "DocumentStartEvent" and self.root is not None:
@@ -193,9 +267,10 @@ class _Builder:
 
     def scalar(self, event: Any, at: tuple[int, int]) -> _Node:
         if event.implicit[0]:  # neither quotes nor a tag nor a block indicator
-            return _Node(self.resolve(event.value, at), at, plain=event.value)
-        if event.value.isascii() and "\0" not in event.value:
-            return _Node(event.value, at)
+            try:
+                return _Node(_resolved(event.value), at, plain=event.value)
+            except ValueError as error:
+                self.refuse(at, str(error), "quote it if it is text")
         try:  # JSON writes what is beyond U+FFFF as two escapes, and YAML's parser leaves them two
             text = event.value.encode("utf-16", "surrogatepass").decode("utf-16")
         except UnicodeDecodeError:
@@ -203,25 +278,6 @@ class _Builder:
         if "\0" in text:
             self.refuse(at, "a NUL character stands in the text")
         return _Node(text, at)
-
-    def resolve(self, text: str, at: tuple[int, int]) -> Scalar:
-        """YAML 1.2's core schema, without numbers that no field could hold; everything else is text."""
-        if text[:1] not in _NUMERIC:
-            return _WORDS.get(text, text)
-        if _NOT_FINITE.fullmatch(text):
-            self.refuse(at, f"{text} is not a finite number", "quote it if it is text")
-        number: int | float | None = None
-        if _INT.fullmatch(text) and len(text) < 40:
-            number = int(text)
-        elif _OCTAL_OR_HEX.fullmatch(text) and len(text) < 40:
-            number = int(text, 0)
-        elif _INT.fullmatch(text) or _OCTAL_OR_HEX.fullmatch(text) or _FLOAT.fullmatch(text):
-            number = float(text) if _FLOAT.fullmatch(text) else math.inf
-        if number is None:
-            return text
-        if (isinstance(number, int) and abs(number) >= 1 << 63) or number in (math.inf, -math.inf):
-            self.refuse(at, "this number is too large", "quote it if it is text")
-        return number
 
     def key(self, node: _Node) -> str:
         if not isinstance(node.value, str):
@@ -249,6 +305,27 @@ class _Builder:
 
     def refuse(self, at: tuple[int, int], why: str, do: str = "", code: str = "yaml-unsupported") -> NoReturn:
         raise InputError("read YAML", why, do, f"{self.file}:{at[0]}:{at[1]}", code)
+
+
+def _resolved(text: str) -> Scalar:
+    """YAML 1.2's core schema, without numbers that no field could hold (ValueError says why); everything else is
+    text."""
+    if text[:1] not in _NUMERIC:
+        return _WORDS.get(text, text)
+    if _NOT_FINITE.fullmatch(text):
+        raise ValueError(f"{text} is not a finite number")
+    number: int | float | None = None
+    if _INT.fullmatch(text) and len(text) < 40:
+        number = int(text)
+    elif _OCTAL_OR_HEX.fullmatch(text) and len(text) < 40:
+        number = int(text, 0)
+    elif _INT.fullmatch(text) or _OCTAL_OR_HEX.fullmatch(text) or _FLOAT.fullmatch(text):
+        number = float(text) if _FLOAT.fullmatch(text) else math.inf
+    if number is None:
+        return text
+    if (isinstance(number, int) and abs(number) >= 1 << 63) or number in (math.inf, -math.inf):
+        raise ValueError("this number is too large")
+    return number
 
 
 def _expand(root: _Node, file: str) -> Document:

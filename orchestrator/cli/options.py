@@ -11,6 +11,16 @@ class Output(StrEnum):
     JSON = "json"
 
 
+class Report(StrEnum):
+    """The forms of what `orch validate` found."""
+
+    TEXT = "text"
+    JSON = "json"
+    GITHUB = "github"
+    SARIF = "sarif"
+    JUNIT = "junit"
+
+
 def complete_name(incomplete: str) -> list[str]:
     """Names for the shell's completion: what is deployed here, and the profiles' files."""
     from orchestrator.cli.context import known_names
