@@ -408,3 +408,44 @@ def _count(number: int, one: str, many: str) -> str:
 
 def document(value: Mapping[str, Json]) -> str:
     return json.dumps(value, indent=2, sort_keys=False, ensure_ascii=False)
+
+
+# ---------------------------------------------------------------------------------------- parts, for other documents
+
+
+def by_subject(plan: Plan) -> dict[str, list[Step]]:
+    """The steps by the deployment that each is done to, sorted by its name."""
+    found: dict[str, list[Step]] = {}
+    for step in plan.steps:
+        found.setdefault(_subject(step), []).append(step)
+    return {name: found[name] for name in sorted(found)}
+
+
+def own_drift(steps: Sequence[Step]) -> Drift:
+    """Why these are done to one deployment."""
+    return next((step for step in steps if not isinstance(step.change, Clear)), steps[0]).drift
+
+
+def cause_text(drift: Drift) -> str:
+    return _cause(drift)
+
+
+def field_text(one: FieldDiff) -> str:
+    return _field(one)
+
+
+def side_text(one: FieldDiff, side: Json) -> str:
+    """One side of a difference that is of no secret."""
+    return _value(side, "(unset)" if one.field.startswith(("env.", "runtime.")) else "(default)")
+
+
+def step_lines(steps: Sequence[Step], first: int = 1) -> list[str]:
+    return [line.strip() for line in _steps(steps, first)]
+
+
+def downtime_lines(plan: Plan) -> list[str]:
+    return [line for line in _downtime(plan) if line]
+
+
+def card_lines(plan: Plan) -> list[str]:
+    return [line for line in _gpu_table(plan.gpus) if line]

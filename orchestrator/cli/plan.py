@@ -1,6 +1,8 @@
 """`orch plan`: what `apply` would do, read-only."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,8 +11,15 @@ from orchestrator.cli import options
 
 if TYPE_CHECKING:
     from orchestrator.cli.context import Context
-    from orchestrator.controller import Planner
-    from orchestrator.model import Deployment
+    from orchestrator.plan import Plan
+
+    Keeper = Callable[..., None]  # of the arguments of plan_file.keep, from the plan on
+
+
+class PlanOutput(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+    MARKDOWN = "markdown"
 
 
 def plan(
@@ -29,23 +38,38 @@ def plan(
             "--host", metavar="ENV", help="Plan for the host that this environment declares, as if nothing ran there."
         ),
     ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option("--out", metavar="FILE", help="Also keep the plan there, for `orch apply --plan FILE`."),
+    ] = None,
     root: options.Root = None,
     state_dir: options.StateDir = None,
-    output: options.OutputOption = options.Output.TEXT,
+    output: Annotated[
+        PlanOutput,
+        typer.Option("--output", "-o", help="For a person, one JSON document, or a comment on a pull request."),
+    ] = PlanOutput.TEXT,
 ) -> int:
     """Show what `apply` would do."""
     from orchestrator.cli import changes
     from orchestrator.cli.context import context
-    from orchestrator.controller import look
+    from orchestrator.model import Observed
+    from orchestrator.observe import observe
+    from orchestrator.plan import Plan
+    from orchestrator.reconcile import Options, reconcile
 
     here = context(root, state_dir, paths or ())
+    keep = _keeper(here, out)
     if host is not None:
-        return _elsewhere(here, paths or (), given or (), host, output, detailed=detailed)
+        return _elsewhere(here, paths or (), given or (), host, output, keep, detailed=detailed)
     desired = here.desired(paths or (), here.eyes, given or (), refresh=refresh)
     if not desired:
-        return changes.nothing(here, output)
-    found = look(planner(desired, prune=prune, replace=replace or (), unpin=unpin), desired, here.eyes)
-    changes.show(found, here, output)
+        keep(Plan(), (), Observed(), Options())
+        return _nothing(here, output)
+    chosen = Options(prune=prune, replace=tuple(replace or ()), unpin=unpin)
+    seen = observe(here.eyes, desired)
+    found = reconcile(desired, seen, chosen)
+    keep(found, desired, seen, chosen)
+    _show(found, here, output)
     blocked = changes.out_of_reach(found)
     if detailed and not found.empty:
         return 2
@@ -57,30 +81,57 @@ def _elsewhere(
     paths: Sequence[str],
     given: Sequence[str],
     host: str,
-    output: options.Output,
+    output: PlanOutput,
+    keep: "Keeper",
     *,
     detailed: bool,
 ) -> int:
     """Reads files and nothing else: no state, no secret, no process, no network."""
-    from orchestrator.cli import changes
     from orchestrator.declared import observed
     from orchestrator.errors import UsageProblem
+    from orchestrator.reconcile import Options, reconcile
     from orchestrator.resolve import resolve
 
     if not paths:
         raise UsageProblem("plan for another host", "no PATH says what", "name the profiles")
     profiles, environments = here.load(paths, given)
     desired = [resolve(one, environments[one.environment], {}, tuple(given)) for one in profiles]
-    found = planner(desired, prune=False, replace=(), unpin=False)(observed(desired, here.environment(host)))
-    changes.show(found, here, output)
+    environment = here.environment(host)
+    seen = observed(desired, environment)
+    found = reconcile(desired, seen)
+    keep(found, desired, seen, Options(), environment.name)
+    _show(found, here, output, environment.name)
     return 2 if detailed and not found.empty else 0
 
 
-def planner(desired: "Sequence[Deployment]", *, prune: bool, replace: Sequence[str], unpin: bool) -> "Planner":
-    from orchestrator.reconcile import Options, reconcile
+def _keeper(here: "Context", file: str | None) -> "Keeper":
+    """Keeps a plan in the file, if one is named; says at once what stands against that."""
+    if file is None:
+        return lambda *_: None
+    from orchestrator.cli import plan_file
 
-    chosen = Options(prune=prune, replace=tuple(replace), unpin=unpin)
-    return lambda seen: reconcile(desired, seen, chosen)
+    plan_file.check_place(file)
+    return partial(plan_file.keep, file, here)
+
+
+def _show(found: "Plan", here: "Context", output: PlanOutput, host: str = "") -> None:
+    from orchestrator.cli import changes
+
+    if output is PlanOutput.MARKDOWN:
+        from orchestrator.markdown import markdown
+
+        typer.echo(markdown(found, here.root.name, host))
+    else:
+        changes.show(found, here, options.Output(output.value))
+
+
+def _nothing(here: "Context", output: PlanOutput) -> int:
+    from orchestrator.cli import changes
+    from orchestrator.plan import Plan
+
+    if output is not PlanOutput.TEXT:
+        _show(Plan(), here, output)
+    return changes.nothing(here, options.Output.TEXT)
 
 
 def seconds(text: str | None) -> float | None:
