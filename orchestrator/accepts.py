@@ -31,7 +31,16 @@ def _accepts(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Accepts:
             tests.append(_KEYWORDS[keyword](wanted, root))
     if inner:
         tests.append(_section(inner, root))
-    return tests[0] if len(tests) == 1 else lambda value: all(test(value) for test in tests)
+    return _all(tests)
+
+
+def _all(tests: list[Accepts]) -> Accepts:
+    """One or two without a loop, for most have no more and each is asked tens of thousands of times."""
+    if len(tests) == 1:
+        return tests[0]
+    first, *others = tests
+    second = _all(others) if others else lambda _value: True
+    return lambda value: first(value) and second(value)
 
 
 def _section(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Accepts:

@@ -125,11 +125,11 @@ class _Answer:
 
 
 def _profile(question: Question, environments: _Environments, file: Path) -> _Answer:
-    verdict = Verdict(display(file))
     try:
         profile = load_profile(file, question.variables, question.given)
     except OrchError as error:
-        return _Answer(replace(verdict, errors=each(error)))
+        return _Answer(Verdict(display(file), each(error)))
+    verdict = Verdict(profile.source.file)
     answer = _Answer(verdict, profile.name, _only_name(profile.source))
     try:
         path, environment = environments.get(profile.environment, profile.source.at("environment"))
