@@ -169,8 +169,8 @@ def _flag(name: str, data: Mapping[str, Any]) -> Flag:
         bounds=Bounds(data.get("ge"), data.get("le"), data.get("gt"), data.get("lt"), data.get("multiple_of")),
         lengths=(least, most),
         optional=data.get("optional", False),
-        default=data.get("default", data.get("default_repr")),
-        default_known="default" in data or "default_repr" in data,
+        default=data.get("default"),
+        default_known="default" in data,  # what is no JSON is nothing that a profile could say
         holds=data.get("holds", ""),
         closed=data.get("closed", False),
         fields={key: _flag(key, one) for key, one in sorted(data.get("fields", {}).items())},

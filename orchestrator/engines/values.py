@@ -21,15 +21,17 @@ def check_value(flag: Flag, value: Json) -> str | None:
     A choice that a plugin might add counts as wrong: ``flag.open`` tells the caller to say so."""
     if value is None:
         return None
-    if flag.type == "bool" and flag.options:
+    if not flag.options:
+        return _inside(flag, value)
+    if flag.type == "bool":
         return _switch(flag, value)
     if isinstance(value, bool):
         return _bare(flag, value)
     if isinstance(value, list | tuple):
         return _words(flag, value)
-    if flag.nargs in ("+", "*") or not isinstance(flag.nargs, int) or flag.nargs == 1:
-        return _word(flag, value)
-    return f"takes {flag.nargs} values, not one"
+    if isinstance(flag.nargs, int) and flag.nargs != 1:
+        return f"takes {flag.nargs} values, not 1"
+    return _word(flag, value)
 
 
 def human_int(text: str) -> int | None:
@@ -53,8 +55,6 @@ def _switch(flag: Flag, value: Json) -> str | None:
 
 def _bare(flag: Flag, value: bool) -> str | None:
     """The flag alone, or its negation."""
-    if not flag.type and not flag.options:
-        return None
     if value is True and flag.nargs in ("?", "*"):
         return None
     return f"needs {_kind(flag)}, not {_shown(value)}"
@@ -62,14 +62,13 @@ def _bare(flag: Flag, value: bool) -> str | None:
 
 def _words(flag: Flag, values: Sequence[Json]) -> str | None:
     """Several words after the flag."""
-    if not flag.options:
-        return None
     least, most = _room(flag)
     if len(values) < least or (most is not None and len(values) > most):
         if flag.type in ("json", "json_or_str"):
             return "needs its list as JSON in one text: '[...]'"
-        room = f"{least}" if least == most else f"at least {least}" if most is None else f"at most {most}"
-        return f"takes {room} {'value' if room.endswith(' 1') or room == '1' else 'values'}, not {len(values)}"
+        count = least if most is None or len(values) < least else most
+        room = f"{count}" if least == most else f"at least {count}" if count == least else f"at most {count}"
+        return f"takes {room} {'value' if count == 1 else 'values'}, not {len(values)}"
     if flag.type == "json" and len(values) == 1 and not isinstance(values[0], Mapping):
         return "needs its list as JSON in one text: '[...]'"
     return next((why for one in values if (why := _word(flag, one)) is not None), None)
