@@ -7,18 +7,20 @@ from typing import Literal
 from orchestrator.columns import columns
 from orchestrator.holders import holder_words
 from orchestrator.model import Gpu, GpuProcess, Instance, Inventory, Json
-from orchestrator.placement import sits_on
+from orchestrator.placement import means, sits_on
 from orchestrator.render import VERSION
 from orchestrator.units import format_memory
 
 UNSEEN = 64 << 20
 """Bytes: what a driver uses without a process to show for it stays below."""
+UNRESERVED = 1 << 30
+"""The same where the driver (before 510) counts what it reserves as used."""
 NOTHING = "no NVIDIA driver here: libnvidia-ml.so.1 cannot be loaded"
 HEAD = ("GPU", "NAME", "MEMORY", "UTIL", "TEMP", "UUID")
 _MODES = {
     "default": "",
     "exclusive": "is in exclusive mode: one process at a time",
-    "prohibited": "is in the compute mode that prohibits its use; `sudo nvidia-smi -c 0` ends that",
+    "prohibited": "is in the compute mode that prohibits its use; `sudo nvidia-smi -i {} -c DEFAULT` ends that",
 }
 
 Kind = Literal["deployment", "left-over", "other project", "process", "unknown"]
@@ -67,7 +69,7 @@ def _unseen(gpu: Gpu, instances: Iterable[Instance]) -> Iterator[Holder]:
     """Memory that no process accounts for. In a container the driver may show none at all, be they our own."""
     told = [one.memory for one in gpu.processes if one.memory is not None]
     rest = gpu.used - sum(told)
-    if rest <= UNSEEN or len(told) < len(gpu.processes):
+    if rest <= (UNSEEN if gpu.reserved else UNRESERVED) or len(told) < len(gpu.processes):
         return
     pids = {one.pid for one in gpu.processes}
     likely = [one.name for one in instances if sits_on(one, gpu) and not pids & {row.pid for row in one.processes}]
@@ -89,7 +91,7 @@ def gpus_text(inventory: Inventory | None, instances: Sequence[Instance], projec
     lines = [head]
     for gpu, row in zip(inventory.gpus, rows, strict=True):
         lines += [row, *(f"     {note}" for note in _notes(gpu, instances, project))]
-    return "\n".join([*lines, *_foot(inventory)])
+    return "\n".join([*lines, *_foot(inventory), *_lost(inventory, instances)])
 
 
 def _row(gpu: Gpu) -> tuple[str, ...]:
@@ -109,7 +111,7 @@ def _notes(gpu: Gpu, instances: Sequence[Instance], project: str) -> Iterator[st
     if gpu.mig:
         yield f"is divided into MIG devices: {', '.join(gpu.parts) or 'none yet'}"
     if _MODES[gpu.mode]:
-        yield _MODES[gpu.mode]
+        yield _MODES[gpu.mode].format(gpu.index)
     for one in holders(gpu, instances, project):
         yield f"{one}: `orch gc` removes it" if one.kind == "left-over" else str(one)
 
@@ -121,6 +123,25 @@ def _foot(inventory: Inventory) -> Iterator[str]:
         yield f"NVLink between GPUs {', '.join(pairs)}"
     if inventory.peers_blocked:
         yield f"warning: {inventory.peers_blocked}; engines on several GPUs may hang; `orch doctor` says more"
+
+
+def _lost(inventory: Inventory, instances: Iterable[Instance]) -> Iterator[str]:
+    """Engines whose card is gone: with its UUID went all that could be said under it."""
+    for one in instances:
+        gone = [given for given in one.gpus if _is_card(given) and not _is_seen(given, inventory)]
+        if one.leader and gone:
+            names = " and ".join(f"GPU {given}" if given.isdecimal() else given for given in gone)
+            yield f"warning: {one.name} was started on {names}, which the driver does not show any more"
+
+
+def _is_card(given: str) -> bool:
+    """CUDA takes other words, to hide all."""
+    return given.isdecimal() or given.startswith(("GPU-", "MIG-"))
+
+
+def _is_seen(given: str, inventory: Inventory) -> bool:
+    whole = [gpu for gpu in inventory.gpus if not gpu.trouble]
+    return any(given in gpu.parts or means(given, gpu) for gpu in whole)
 
 
 # -------------------------------------------------------------------------------------------------------------- JSON

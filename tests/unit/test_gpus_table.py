@@ -8,7 +8,7 @@ import golden
 import pytest
 from builders import NOW, leftovers, running, wanted
 
-from orchestrator.gpus_table import NOTHING, UNSEEN, gpus_json, gpus_text, holders
+from orchestrator.gpus_table import NOTHING, UNRESERVED, UNSEEN, gpus_json, gpus_text, holders
 from orchestrator.model import Gpu, GpuLink, GpuProcess, Instance, Inventory, Marker
 
 GIB, MIB = 1 << 30, 1 << 20
@@ -73,6 +73,16 @@ CASES: dict[str, Callable[[], tuple[Inventory | None, list[Instance]]]] = {
         ),
         [],
     ),
+    "lost": lambda: (
+        host(card(0), Gpu(1, "", trouble="has fallen off the bus"), card(2, mig=True, parts=("MIG-a",))),
+        [
+            replace(QWEN, gpus=("GPU-00000000", "GPU-00000001")),
+            replace(running(wanted("pinned"), pid=6000), gpus=("1",)),
+            replace(running(wanted("part"), pid=6001), gpus=("MIG-a",)),
+            replace(running(wanted("none"), pid=6002), gpus=("-1",)),
+            replace(OLD, gpus=("GPU-00000001",)),
+        ],
+    ),
     "unknown-versions": lambda: (host(card(0), driver="", cuda=""), []),
 }  # fmt: skip
 
@@ -120,6 +130,11 @@ def test_the_mark_of_another_project_is_not_ours() -> None:
 @pytest.mark.parametrize(("beyond", "told"), [(0, False), (UNSEEN, False), (UNSEEN + 1, True)])
 def test_memory_without_a_process_is_told_above_what_a_driver_needs(beyond: int, told: bool) -> None:
     assert held(card(0, ALICE, used=31 * GIB + beyond)) == [("process", "")] + [("unknown", "")] * told
+
+
+@pytest.mark.parametrize(("beyond", "told"), [(504 * MIB, False), (UNRESERVED, False), (UNRESERVED + 1, True)])
+def test_what_an_old_driver_reserves_is_not_called_unseen(beyond: int, told: bool) -> None:
+    assert held(card(0, used=beyond, reserved=0)) == [("unknown", "")] * told
 
 
 def test_memory_that_a_silent_process_may_have_is_not_called_unseen() -> None:
