@@ -186,7 +186,9 @@ def as_sarif(verdicts: Sequence[Verdict], where: Where, version: str) -> dict[st
 def _result(one: Finding, where: Where, number: dict[str, int], seen: "Counter[str]") -> dict[str, Json]:
     """``seen`` counts the equal ones before it, and is added to: two of a kind in a file are told apart."""
     uri = _uri(where(one.file)) if one.file else {}
-    same = hashlib.sha256("\0".join((one.code, uri.get("uri", ""), one.subject)).encode()).hexdigest()[:32]
+    same = hashlib.sha256(
+        "\0".join((one.code, uri.get("uri", ""), one.subject)).encode("utf-8", "backslashreplace")
+    ).hexdigest()[:32]
     seen[same] += 1
     result: dict[str, Json] = {"ruleId": one.code}
     if one.code in number:
