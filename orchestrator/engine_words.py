@@ -18,6 +18,8 @@ from orchestrator.model import Json
 _NEGATIVE = re.compile(r"-(?:\d+|\d*\.\d+)", re.ASCII)
 _INT = re.compile(r"-?(?:0|[1-9][0-9]{0,17})", re.ASCII)
 _FLOAT = re.compile(r"-?[0-9]{1,15}\.[0-9]{1,15}(?:[eE][-+]?[0-9]{1,2})?|-?[0-9]{1,15}[eE][-+]?[0-9]{1,2}", re.ASCII)
+LOOKS_SECRET = re.compile(r"hf_[A-Za-z0-9]{20,}|\bsk-[\w-]{16,}|://[^/?#\s@]*:[^/?#\s@]*@|https?://[^/?#\s]*@")
+"""By its form alone: a token of the Hub or of an API, a URL with a password."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
 _SHORT = {
     "-tp": "--tensor-parallel-size",
@@ -96,7 +98,9 @@ def config_words(config: Json) -> tuple[str, ...]:
 
 
 def shown(text: str) -> str:
-    """On one line, and not all of a long one. Never for what might be a secret."""
+    """On one line, not all of a long one, and nothing of what looks like a secret."""
+    if LOOKS_SECRET.search(text):
+        return "what looks like a secret"
     clean = text.replace("\0", "")
     clean = clean if clean.isprintable() else ascii(clean)[1:-1]
     return clean if len(clean) <= 60 else clean[:57] + "..."

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.checks import is_repo
-from orchestrator.engine_words import can_be_said, config_words, read_words, shown
+from orchestrator.engine_words import LOOKS_SECRET, can_be_said, config_words, read_words, shown
 from orchestrator.engines.knowledge import Engine
 from orchestrator.engines.values import human_int
 from orchestrator.environ import BASELINE
@@ -29,7 +29,8 @@ ENGINE_VARIABLES = re.compile(
 _SECRET = re.compile(
     r"(?:.*_)?(?:TOKEN|API_?KEY|SECRET|SECRET_(?:ACCESS_)?KEY|ACCESS_KEY_ID|PASSWORD|PASSWD)", re.IGNORECASE
 )
-_LOOKS_SECRET = re.compile(r"hf_[A-Za-z0-9]{20,}|\bsk-[\w-]{16,}|://[^/?#\s@]*:[^/?#\s@]*@|https?://[^/?#\s]*@")
+_SECRET_VARIABLE = re.compile(rf"{_SECRET.pattern}|(?:.*_)?(?:KEYS?|CREDENTIALS?|PASSPHRASE|PASS)", re.IGNORECASE)
+"""Of a variable more names are taken for a secret's: to be a reference costs it nothing."""
 _CAT = re.compile(r"\$\(\s*(?:cat\s+(?:--\s+)?|<\s*)([\w./~-]+)\s*\)")
 _NAME = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 _HOST = re.compile(r"[A-Za-z0-9.:_%-]+")
@@ -388,7 +389,7 @@ class _Taker:
         env = {name: value for name, value in self.found.env.items() if not _is_orchs(name)}
         plain = modern({name: value for name, value in env.items() if is_plain(value)})
         for name, value in sorted({**{key: one for key, one in env.items() if not is_plain(one)}, **plain}.items()):
-            if _SECRET.fullmatch(name) or _LOOKS_SECRET.search(value):
+            if _SECRET_VARIABLE.fullmatch(name) or LOOKS_SECRET.search(value):
                 self._secret(name, value, name)
             elif name in ("HF_HOME", "CUDA_HOME") and is_plain(value) and value and can_be_said(value):
                 self.homes[name] = self._host_path(value)
@@ -423,7 +424,7 @@ class _Taker:
         if runtime is None:
             return None
         words = (runtime.where, *runtime.requirements, runtime.python, runtime.torch_backend)
-        if any(not is_plain(word) or not can_be_said(word) or _LOOKS_SECRET.search(word) for word in words):
+        if any(not is_plain(word) or not can_be_said(word) or LOOKS_SECRET.search(word) for word in words):
             self.left.append("its Python, whose place only the shell that runs it knows")
             return None
         if runtime.kind == "venv" or (runtime.kind == "conda" and "/" in runtime.where):
@@ -452,7 +453,7 @@ def _variable(value: str) -> str | None:
 
 def _holds_secret(value: Json) -> bool:
     if isinstance(value, str):
-        return bool(_LOOKS_SECRET.search(value))
+        return bool(LOOKS_SECRET.search(value))
     if isinstance(value, Mapping):
         return any(_holds_secret(one) or (_SECRET.fullmatch(key) and one) for key, one in value.items())
     return isinstance(value, list) and any(_holds_secret(one) for one in value)

@@ -370,6 +370,30 @@ def test_a_secret_is_a_reference_to_where_it_was() -> None:
     assert plain.left == ("1 more of the values of --api-key: a secret holds one",)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "vllm serve X/Y --seed 1 {}",
+        "vllm serve X/Y --no-such-flag {}",
+        "vllm serve X/Y --host {}",
+        'vllm serve X/Y --kv-transfer-config \'{{"token": "{}"}}\'',
+        "vllm serve X/Y --lora-modules a={}",
+        "vllm serve X/Y -api-key {}",
+        "vllm serve X/Y --api-k={}",
+        "SOME_KEY={} vllm serve X/Y",
+        "OTHER={} vllm serve X/Y",
+        "docker run -e A={} vllm/vllm-openai --model X/Y",
+        "vllm serve X/Y --port {} > {}",
+    ],
+)
+def test_a_secret_is_nowhere(text: str) -> None:
+    for secret in ("hf_NotARealTokenButItLooksLikeOne", "https://me:secret@host/x", "sk-this-is-what-nobody-may-see"):
+        assert secret not in repr(taken(text.replace("{}", secret).replace("{{", "{").replace("}}", "}")))
+    with pytest.raises(InputError) as caught:
+        taken("vllm serve hf_NotARealTokenButItLooksLikeOne/x/y")
+    assert "hf_" not in str(caught.value)
+
+
 def test_the_weights_folder_of_a_flag_is_the_environments() -> None:
     assert taken("vllm serve X/Y --download-dir /data/hub").hf_home == "/data"
     assert taken("vllm serve X/Y --download-dir /data/w").env == {"HF_HUB_CACHE": "/data/w"}
