@@ -63,7 +63,7 @@ def _about(made: Export) -> Iterator[str]:
 def _gpus(made: Export) -> str:
     visible = made.env.get(VISIBLE)
     if visible is None:
-        return f"not pinned, for orch chooses them at each start; {VISIBLE}=... below pins them"
+        return f"not pinned, for orch chooses them at each start; {VISIBLE} of the caller pins them"
     if not visible:
         return "none is shown to it"
     return f"{visible}, {'where it runs' if made.placed else 'as its files say'}"
@@ -90,7 +90,8 @@ def _reference(ref: SecretRef) -> str:
 
 def _cleaning(made: Export) -> list[str]:
     """Not ``env -i`` with all that stays as its words: a proxy's URL may hold a password."""
-    kept = " ".join([*BASELINE, *sorted(made.deployment.secret_refs)])
+    choice = [] if VISIBLE in made.env else [VISIBLE]
+    kept = " ".join([*BASELINE, *choice, *sorted(made.deployment.secret_refs)])
     return [
         "# Of the caller's environment the engine gets these alone.",
         f"kept=' {kept} '",

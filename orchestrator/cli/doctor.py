@@ -180,8 +180,7 @@ def _fix(
     mended, failed = [], []
     for environment, one in zip(chosen, engines, strict=True):
         if one.mend is None or one.info is None:
-            why = "nothing is to be mended" if one.info else "its runtime is not there, so nothing can be mended yet"
-            typer.echo(f"{one.name}: {why}", err=True)
+            typer.echo(f"{one.name}: {_idle(one)}", err=True)
             continue
         typer.echo(mended_text(one.mend), err=output is options.Output.JSON)
         try:
@@ -193,6 +192,17 @@ def _fix(
             mended.append(one.mend)
             typer.echo(f"{one.name}: mended, and its tests pass\n", err=output is options.Output.JSON)
     return mended, failed
+
+
+def _idle(one: "Engine") -> str:
+    """Why nothing is laid."""
+    if one.info is None:
+        return "its runtime is not there, so nothing can be mended yet"
+    if one.refused:
+        return f"nothing can be mended: {one.refused}"
+    if not any(trial and trial.passed is False for trial in (one.load, *one.links)):
+        return "nothing is to be mended"
+    return "cuda.libcuda is off, so nothing is mended" if one.libcuda == "off" else "links cannot mend what is bad"
 
 
 def _unfix(chosen: "Sequence[Environment]", here: "Context", console: "Console", output: options.Output) -> int:

@@ -139,14 +139,16 @@ def test_a_library_that_is_none_cannot_be_laid(lab: Sandbox, cuda_runtime: Path)
     lab.environment(cuda_runtime, "lab", cuda={"libcuda": str(wrong)})
     found = [one for one in findings(lab, "lab", code=1) if one["status"] == "bad"]
     assert all("it is no ELF file" in one["found"] and "cuda.libcuda" in one["do"] for one in found)
-    assert "it is no ELF file" in doctor(lab, "lab", "--fix", code=1).stdout
+    done = doctor(lab, "lab", "--fix", code=1)
+    assert "it is no ELF file" in done.stdout
+    assert "lab: nothing can be mended: it is no ELF file; correct `cuda.libcuda`" in done.stderr
     assert not (lab.home / ".local/lib/orch/lab").exists()
 
 
 def test_a_libcuda_that_is_off_is_left_alone(lab: Sandbox, cuda_runtime: Path) -> None:
     lab.environment(cuda_runtime, "lab", cuda={"libcuda": "off"})
     assert not any(one["fixable"] for one in findings(lab, "lab"))
-    assert "nothing is to be mended" in doctor(lab, "lab", "--fix").stderr
+    assert "cuda.libcuda is off, so nothing is mended" in doctor(lab, "lab", "--fix").stderr
 
 
 def test_to_fix_and_unfix_at_once_is_wrong_usage(lab: Sandbox) -> None:

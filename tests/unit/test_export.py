@@ -92,6 +92,13 @@ def test_of_the_caller_only_the_baseline_gets_through() -> None:
     assert only({"X": "1"}, {}, caller) == {"X": "1", "HOME": "/home/o'hara"}
 
 
+def test_the_caller_chooses_the_cards_where_nothing_else_does() -> None:
+    caller = {"CUDA_VISIBLE_DEVICES": "2"}
+    assert only({"X": "1"}, {}, caller) == {"X": "1", "CUDA_VISIBLE_DEVICES": "2"}
+    assert only({"CUDA_VISIBLE_DEVICES": "GPU-7"}, {}, caller) == {"CUDA_VISIBLE_DEVICES": "GPU-7"}
+    assert only({"CUDA_VISIBLE_DEVICES": ""}, {}, caller) == {"CUDA_VISIBLE_DEVICES": ""}
+
+
 def test_what_the_files_say_goes_before_what_the_caller_has() -> None:
     assert only({"HOME": "/srv", "TZ": "UTC"}, {}, {"HOME": "/home/a", "TZ": "CET"}) == {"HOME": "/srv", "TZ": "UTC"}
 
