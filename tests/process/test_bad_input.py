@@ -73,11 +73,12 @@ def test_an_old_name_must_be_taken_with_a_warning_once(project: Project, fake_ru
     assert project.orch("apply", "profiles", "--dry-run", "--output", "json").stderr == warnings
     done = project.orch("validate", "--output", "json")
     assert (done.stderr, done.json["valid"], done.json["errors"]) == ("", True, [])
-    assert done.json["warnings"][1] == {
+    told = {
         "at": "environments/fake.yaml:8:5",
         "what": "env.TRANSFORMERS_OFFLINE is an old name",
         "do": "write HF_HUB_OFFLINE",
     }
+    assert done.json["warnings"][1].items() >= told.items()
     assert project.apply().stderr.startswith(warnings)
     assert environ(project.engine("b"))["TRANSFORMERS_OFFLINE"] == "1"
     assert "HF_XET_HIGH_PERFORMANCE" not in environ(project.engine("b"))
