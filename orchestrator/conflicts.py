@@ -9,8 +9,9 @@ from orchestrator.model import Deployment, Instance, Observed, PortHolder
 
 
 def claims(wanted: Deployment, observed: Observed) -> frozenset[str]:
-    """What no other engine may hold. Two may share a GPU where it is known to have room for both."""
-    return frozenset(one for one in wanted.claims if observed.inventory is None or not one.startswith("GPU "))
+    """What no other engine may hold. Two may share a whole GPU where it is known to have room for both."""
+    shared = observed.inventory is not None
+    return frozenset(one for one in wanted.claims if not shared or one.startswith(("port ", "GPU MIG-")))
 
 
 def conflicts(starting: Sequence[Deployment], staying: Sequence[Instance], observed: Observed) -> list[PlanError]:

@@ -16,6 +16,7 @@ from orchestrator.plan import AwaitReady, Clear, Fetch, Plan, Start, Step, Stop
 from orchestrator.ports import Eyes, World
 from orchestrator.reconcile import recover
 from orchestrator.render import plan_text
+from orchestrator.seats import claimed, seated
 
 Planner = Callable[[Observed], Plan]
 Confirm = Callable[[Plan], None]
@@ -52,41 +53,44 @@ def turn(
     raise_all(unfetchable(first))
     confirm(first)
     names = {*(one.name for one in desired), *(step.name for step in first.steps), *_stopped_names(first)}
-    claims = {claim for one in desired for claim in one.claims}
-    plan = first
-    while True:
-        locked = claims | _placed_on(plan)
-        with world.state.lock(names, locked, world.events):
-            seen = observe(world, desired)
-            plan = planner(seen)
-            if plan.empty:
-                world.events.say("another orch has done it meanwhile")
-                return Outcome(plan)
-            if not _same(plan, first):
-                do = "look at the new plan with the same command"
-                raise StalePlan("carry out the plan", "the world changed after it was made", do)
-            if _placed_on(plan) <= locked:
-                return _carry_out(plan, seen, world, timeout)
-        # Somebody took a card meanwhile, and orch was left to choose: others are locked before they are looked at.
-        world.events.say("another GPU is taken: " + ", ".join(sorted(_placed_on(plan))))
+    ports = {claim for one in desired for claim in one.claims}
+    with world.state.lock(names, ports, world.events):
+        seen = observe(world, desired)
+        plan = planner(seen)
+        if plan.empty:
+            world.events.say("another orch has done it meanwhile")
+            return Outcome(plan)
+        _check_same(plan, first)
+        if not claimed(plan, seen):
+            return _carry_out(plan, seen, world, timeout)
+        # A card is not kept from others while gigabytes are fetched.
+        prepared = execute(_only(plan, prepares=True), seen, world, timeout, last=False)
+        if prepared.error:
+            return _outcome(plan, prepared)
+        with seated(plan, seen, planner, desired, world, lambda now: _check_same(now, plan)) as (settled, now):
+            return replace(_carry_out(_only(settled, prepares=False), now, world, timeout), plan=plan)
 
 
-def _placed_on(plan: Plan) -> set[str]:
-    starts = (step.change for step in plan.steps if isinstance(step.change, Start))
-    return {claim for one in starts if one.placement for claim in one.placement.claims}
+def _only(plan: Plan, *, prepares: bool) -> Plan:
+    return replace(plan, steps=tuple(step for step in plan.steps if step.prepares == prepares))
 
 
-def _same(plan: Plan, confirmed: Plan) -> bool:
-    """Whether it reads as what was confirmed, but for the cards, which were orch's to choose, and their memory."""
-    return plan_text(_unplaced(plan), "") == plan_text(_unplaced(confirmed), "")
+def _check_same(plan: Plan, confirmed: Plan) -> None:
+    """It may have become less to prepare, for somebody else did it; and other cards, where orch was left to choose."""
+    before = {step.id for step in confirmed.steps if step.prepares}
+    more = [step.id for step in plan.steps if step.prepares and step.id not in before]
+    if more or _switch_text(plan) != _switch_text(confirmed):
+        do = "look at the new plan with the same command"
+        raise StalePlan("carry out the plan", "the world changed after it was made", do)
 
 
-def _unplaced(plan: Plan) -> Plan:
+def _switch_text(plan: Plan) -> str:
     steps = (
         replace(step, change=replace(step.change, placement=None)) if isinstance(step.change, Start) else step
         for step in plan.steps
+        if not step.prepares
     )
-    return replace(plan, steps=tuple(steps), gpus=(), warnings=())
+    return plan_text(replace(plan, steps=tuple(steps), gpus=(), warnings=()), "")
 
 
 def unfetchable(plan: Plan) -> list[FetchFailed]:
@@ -97,10 +101,14 @@ def unfetchable(plan: Plan) -> list[FetchFailed]:
 
 def _carry_out(plan: Plan, seen: Observed, world: World, timeout: float | None) -> Outcome:
     report = execute(plan, seen, world, timeout)
-    outcome = Outcome(plan, tuple(report.ready), report.failed.name if report.failed else "", report.error)
+    outcome = _outcome(plan, report)
     if report.failed is None or not _leaves_a_gap(report.failed, report, plan):
         return outcome
     return _go_back(outcome, report.failed, report, seen, world)
+
+
+def _outcome(plan: Plan, report: Report) -> Outcome:
+    return Outcome(plan, tuple(report.ready), report.failed.name if report.failed else "", report.error)
 
 
 def _leaves_a_gap(failed: Step, report: Report, plan: Plan) -> bool:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from orchestrator.cards import cards
 from orchestrator.engines.repos import repos
 from orchestrator.errors import InputError, PlanError
 from orchestrator.model import Deployment, Environment, Gpu, Inventory, Observed, RuntimeState, Weights
-from orchestrator.placement import asks, cards, place
+from orchestrator.placement import asks, place
 
 ELSEWHERE = "its cache is on another host"
 
@@ -27,7 +28,7 @@ def crowded(desired: Sequence[Deployment], environment: Environment) -> list[Pla
     seen = observed(desired, environment)
     found, errors = asks([one for one in desired if one.environment == environment.name], seen)
     host = seen.inventory or Inventory()
-    return [*errors, *place(found, cards(host, (), ()), host.links).errors]
+    return [*errors, *place(found, cards(host, ()), host.links).errors]
 
 
 def inventory(environment: Environment) -> Inventory:

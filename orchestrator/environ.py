@@ -77,9 +77,9 @@ def unmarked(
         env["CUDA_HOME"] = spec.cuda_home
     if spec.hf_home:
         env["HF_HOME"] = spec.hf_home
-    env.update(_gpus(spec, placement))
     env["HF_HUB_OFFLINE"] = "1"  # its weights were fetched and verified before: a start never downloads in silence
     env.update(spec.env)
+    env.update(_gpus(spec, placement))  # an older file may name cards by itself, and was placed elsewhere
     return search_paths(env, runtime.libraries, laid)
 
 

@@ -60,10 +60,17 @@ class Report:
 
 
 def execute(
-    plan: Plan, observed: Observed, world: World, timeout: float | None = None, *, insist: bool = False
+    plan: Plan,
+    observed: Observed,
+    world: World,
+    timeout: float | None = None,
+    *,
+    insist: bool = False,
+    last: bool = True,
 ) -> Report:
     """``timeout`` in seconds stands in for each profile's own readiness deadline. ``insist``: an interruption waits
-    until everything is started, for something that served is down.
+    until everything is started, for something that served is down. ``last``: nothing comes after it; else an
+    interruption that came during its last step is heard by what does.
 
     Raises Interrupted when the person ends it; every other failure is in the report."""
     starting = frozenset(step.name for step in plan.steps if isinstance(step.change, Start))
@@ -83,7 +90,8 @@ def execute(
             why = f"{type(error).__name__} inside orch, which is a mistake in it"
             walk.report.failed, walk.report.error = step, HostError(f"finish `{_title(step)}`", why, "please report it")
             return walk.report
-    walk.end()
+    if last:
+        walk.end()
     return walk.report
 
 
@@ -181,8 +189,8 @@ class _Walk:
             self.world.host.secret(name, ref)
         self.world.state.check_writable(wanted.name)
         info = self._runtime(spec.runtime)
-        if info.device == "cuda" and spec.gpus != 0 and self.observed.inventory is None:
-            why = f"{info.engine} {info.version} computes on GPUs, and there is no NVIDIA driver on this host"
+        if spec.gpus != 0 and not self.insist and self.world.cuda.is_missing(wanted, info):
+            why = f"{info.engine} {info.version} computes on GPUs, and there is no libcuda on this host"
             raise PlanError(f"start {wanted.name}", why, "see `orch doctor`", wanted.source.at("environment"))
         if complaint := self.world.runtimes.check_argv(info, vllm.flags(spec, info.style), self.world.events.say):
             why = f"{info.engine} {info.version} refuses its flags: {complaint}"
@@ -289,6 +297,7 @@ class _Walk:
             runtime=info.key if info else "",
             engine=f"{info.engine} {info.version}" if info else "",
             ready_seconds=round(self.world.clock.monotonic() - began, 1) if began else 0.0,
+            gpus=record.attempt.gpus if record.attempt else (),
         )
         self.world.state.add_revision(wanted.name, revision)
         self._save(history.succeeded(record, revision, now))

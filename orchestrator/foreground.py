@@ -9,7 +9,9 @@ import ctypes
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from uuid import uuid4
 
 from orchestrator import proc, shell
@@ -18,20 +20,22 @@ from orchestrator.environ import child
 from orchestrator.errors import PlanError
 from orchestrator.execute import execute
 from orchestrator.model import Deployment, Instance, Marker, Phase, Placement, RuntimeInfo
-from orchestrator.observe import observe
+from orchestrator.observe import observe, token
 from orchestrator.plan import Plan, Start
 from orchestrator.ports import World
 from orchestrator.reconcile import reconcile
+from orchestrator.seats import seated
 from orchestrator.vacancy import await_vacancy
 
 HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+SEAT_EVERY = 0.5  # seconds
 _SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
 def run(wanted: Deployment, world: World) -> int:
     """Raises what preparing raises. Returns the engine's exit status, 128 + N when signal N ended it."""
-    first = _placement(reconcile([wanted], observe(world, [wanted])))
-    with world.state.lock([wanted.name], wanted.claims | (first.claims if first else set()), world.events):
+    seat = contextlib.ExitStack()
+    with world.state.lock([wanted.name], wanted.claims, world.events), contextlib.ExitStack() as undo:
         seen = observe(world, [wanted])
         running = next((one for one in seen.instances if one.name == wanted.name), None)
         if running:
@@ -39,19 +43,30 @@ def run(wanted: Deployment, world: World) -> int:
             do = f"stop it with `orch stop {wanted.name}`"
             raise PlanError(f"run {wanted.name}", f"it runs already (pids {pids})", do)
         plan = reconcile([wanted], seen)
-        prepared = execute(Plan(tuple(step for step in plan.steps if step.prepares)), seen, world)
+        prepared = execute(Plan(tuple(step for step in plan.steps if step.prepares)), seen, world, last=False)
         if prepared.error:
             raise prepared.error
         info = world.runtimes.ensure(wanted.spec.runtime, world.events.progress)
-        if placement := _placement(plan):
+        undo.callback(seat.close)
+        again = partial(reconcile, [wanted])
+        settled, _ = seat.enter_context(seated(plan, seen, again, [wanted], world, lambda _: None))
+        placement = next((step.change.placement for step in settled.steps if isinstance(step.change, Start)), None)
+        if placement:
             await_vacancy(wanted.name, placement, world.gpus, world.clock, world.events.progress)
         _become_reaper()
         engine = _Engine(wanted, world, info, placement)
+        undo.pop_all()
+    if placement and placement.indexes:
+        Thread(target=_keep_seat, args=(wanted, world, engine, seat), daemon=True).start()
     return engine.wait()
 
 
-def _placement(plan: Plan) -> Placement | None:
-    return next((step.change.placement for step in plan.steps if isinstance(step.change, Start)), None)
+def _keep_seat(wanted: Deployment, world: World, engine: "_Engine", seat: contextlib.ExitStack) -> None:
+    """The cards are kept from other starts until this one has measured them and is ready, or is gone."""
+    names, key = wanted.served_names, token(world, wanted.secret_refs)
+    while engine.pid and not world.prober.ask(vllm.endpoint(wanted.spec), names, key).ready:
+        world.clock.sleep(SEAT_EVERY)
+    seat.close()
 
 
 class _Engine:

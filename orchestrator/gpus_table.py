@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from orchestrator.cards import means, sits_on
 from orchestrator.columns import columns
 from orchestrator.holders import holder_words
 from orchestrator.model import Gpu, GpuProcess, Instance, Inventory, Json
-from orchestrator.placement import means, sits_on
 from orchestrator.render import VERSION
 from orchestrator.units import format_memory
 

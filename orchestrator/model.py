@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from orchestrator.errors import OrchError
+
 Scalar = bool | int | float | str | None
 Json = Any  # a JSON value; mypy's recursive aliases cost more than they catch here
 
@@ -497,12 +499,12 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The cards of one start: ``gpus`` as CUDA_VISIBLE_DEVICES takes them, ``indexes`` as a person reads them, ``need``
-    in bytes a card, 0 where that is not orch's to reckon."""
+    """The cards of one start: ``gpus`` as CUDA_VISIBLE_DEVICES takes them; ``indexes`` as a person reads them and
+    ``needs`` in bytes, of each whole card."""
 
     gpus: tuple[str, ...] = ()
     indexes: tuple[int, ...] = ()
-    need: int = 0
+    needs: tuple[int, ...] = ()
 
     @property
     def claims(self) -> frozenset[str]:
@@ -553,6 +555,7 @@ class Revision:
     runtime: str = ""
     engine: str = ""
     ready_seconds: float = 0.0
+    gpus: tuple[str, ...] = ()  # as in Instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -604,4 +607,6 @@ class Observed:
     holders: Mapping[int, PortHolder] = field(default_factory=dict)  # listeners on wanted ports, by port
     weights: Mapping[str, tuple[Weights, ...]] = field(default_factory=dict)  # by deployment name
     inventory: Inventory | None = None  # None: there is no NVML here
+    others: tuple[Instance, ...] = ()  # of other projects of this user, on a host with cards
     mends: Mapping[str, Mend] = field(default_factory=dict)  # by deployment name, where something is to be mended
+    unmendable: Mapping[str, OrchError] = field(default_factory=dict)  # by deployment name: why its libcuda is none

@@ -5,12 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from orchestrator.engines import vllm
-from orchestrator.errors import HostError
+from orchestrator.errors import HostError, OrchError, RuntimeFailure
 from orchestrator.history import attempts
 from orchestrator.model import (
     Attempt,
     Deployment,
     Instance,
+    Inventory,
     Mend,
     Observed,
     Phase,
@@ -29,23 +30,51 @@ def observe(eyes: Eyes, desired: Sequence[Deployment] = ()) -> Observed:
     seen = eyes.target.list(project, attempts(project, records.values()))
     instances = _judged(eyes, seen, records)
     ports = {one.spec.serve.port for one in desired}
-    states = {one.spec.runtime: eyes.runtimes.state(one.spec.runtime) for one in desired}
+    inventory = eyes.gpus.inventory()
+    states = {spec: _state(eyes, spec, inventory) for spec in {one.spec.runtime for one in desired}}
+    mends, unmendable = _mends(eyes, desired, states)
     return Observed(
         instances=instances,
         records=_with_endings(eyes, records, instances),
         runtimes={one.name: states[one.spec.runtime] for one in desired},
         holders=eyes.host.holders(ports) if ports else {},
         weights={one.name: eyes.weights.state(one) for one in desired},
-        inventory=eyes.gpus.inventory(),
-        mends=_mends(eyes, desired, states),
+        inventory=inventory,
+        others=_others(eyes, project) if desired and inventory else (),
+        mends=mends,
+        unmendable=unmendable,
     )
 
 
-def _mends(eyes: Eyes, desired: Sequence[Deployment], states: Mapping[RuntimeSpec, RuntimeState]) -> Mapping[str, Mend]:
-    """What libcuda needs, for each whose runtime is known well enough to be tested."""
-    known = [(one, states[one.spec.runtime].info) for one in desired]
-    found = ((one.name, eyes.cuda.mend(one, info)) for one, info in known if info)
-    return {name: mend for name, mend in found if mend}
+def _state(eyes: Eyes, spec: RuntimeSpec, inventory: Inventory | None) -> RuntimeState:
+    """Where there are cards, one that was never looked into is looked into: it decides what a start needs."""
+    state = eyes.runtimes.state(spec)
+    if state.status != "ready" or state.info or inventory is None or spec.kind == "requirements":
+        return state
+    try:
+        return RuntimeState("ready", info=eyes.runtimes.look(spec, lambda _: None))
+    except RuntimeFailure:  # whoever starts it says why
+        return state
+
+
+def _others(eyes: Eyes, project: str) -> tuple[Instance, ...]:
+    return tuple(one for one in eyes.target.everywhere() if one.marker.project != project)
+
+
+def _mends(
+    eyes: Eyes, desired: Sequence[Deployment], states: Mapping[RuntimeSpec, RuntimeState]
+) -> tuple[Mapping[str, Mend], Mapping[str, OrchError]]:
+    """What libcuda needs, for each whose runtime is known well enough to be tested; and where nothing can be done."""
+    mends: dict[str, Mend] = {}
+    unmendable: dict[str, OrchError] = {}
+    for one in desired:
+        info = states[one.spec.runtime].info
+        try:
+            if info and (mend := eyes.cuda.mend(one, info)):
+                mends[one.name] = mend
+        except HostError as error:
+            unmendable[one.name] = error
+    return mends, unmendable
 
 
 def token(eyes: Eyes, refs: Mapping[str, SecretRef]) -> str | None:

@@ -1,29 +1,21 @@
-"""Which GPUs a start gets: by memory, by nearness, away from what others use, and where it was before if it can. Pure.
+"""Which GPUs a start gets: those it was on if they still serve, else by memory, away from what others use, near each
+other. Pure."""
 
-What a start needs of a card is what the engine will ask of it: its share (``gpu_memory_utilization``) of the memory
-that the driver leaves. One that runs holds that much for good, whatever it uses at this moment: it may be loading.
-"""
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import combinations, zip_longest
-from math import ceil
-
-from orchestrator.columns import columns
+from orchestrator.cards import BUSY, Card, gpu_lines, means, rows
 from orchestrator.engines import vllm
 from orchestrator.errors import PlanError
-from orchestrator.holders import holder_words
-from orchestrator.model import Deployment, Gpu, GpuLink, GpuProcess, Instance, Inventory, Observed, Placement
-from orchestrator.plan import GpuRow, Holding
+from orchestrator.model import Deployment, GpuLink, Inventory, Observed, Placement
 from orchestrator.units import format_memory
 
-BUSY = 256 << 20
-"""Bytes: a card on which others hold more than a desktop does is one they use."""
 WIDEST = 16
 """Cards looked at for one start; beyond that the sets are too many to compare."""
 TRIES = 2_000
 """Sets tried before the first fit for each is taken as the answer."""
-CURE = "start fewer, stop one in the same plan (`--replace NAME`), or lower serve.gpu_memory_utilization"
+NO_DRIVER = "no NVIDIA driver can be seen on this host"
 _FARTHEST = 5
 _STEPS = {"nvlink": 0, "switch": 1, "bridge": 2, "node": 3, "system": 4}
 
@@ -46,54 +38,6 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
-    """A card as the starts of a plan find it. ``room`` in bytes is what none of its ``holdings`` has; ``foreign`` what
-    others than this project hold."""
-
-    gpu: Gpu
-    room: int
-    foreign: int = 0
-    holdings: tuple[Holding, ...] = ()
-
-    def need(self, share: float) -> int:
-        return ceil(share * self.gpu.usable)
-
-    def taken(self, name: str, share: float) -> "Card":
-        need = self.need(share)
-        return replace(self, room=self.room - need, holdings=(*self.holdings, Holding(name, need, planned=True)))
-
-    @property
-    def closed(self) -> str:
-        """Why nothing at all can be placed on it, or nothing."""
-        if self.gpu.trouble:
-            return self.gpu.trouble
-        if self.gpu.mig:
-            return "is divided into MIG devices, which are named one by one under gpus"
-        return "is in the compute mode that prohibits its use" if self.gpu.mode == "prohibited" else ""
-
-    def refusal(self, share: float) -> str:
-        """Why this card cannot serve, or nothing."""
-        gpu = self.gpu
-        if self.closed:
-            return f"GPU {gpu.index} {self.closed}"
-        if gpu.mode == "exclusive" and self.holdings:
-            return f"GPU {gpu.index} is in exclusive mode and {self.held}"
-        if self.room < self.need(share):
-            left = f"GPU {gpu.index} has {format_memory(max(0, self.room))}"
-            return f"{left} ({self.held})" if self.holdings else left
-        return ""
-
-    @property
-    def held(self) -> str:
-        return " and ".join(_held(one) for one in self.holdings)
-
-
-def _held(one: Holding) -> str:
-    how = "to go to" if one.planned else "held by"
-    return f"{how} {one.who}" if one.memory is None else f"{format_memory(one.memory)} {how} {one.who}"
-
-
-@dataclass(frozen=True, slots=True)
 class Placed:
     """By deployment name; ``cards`` as they are once all of it runs."""
 
@@ -108,26 +52,23 @@ class Placed:
 def asks(
     starting: Iterable[Deployment], observed: Observed, *, insist: bool = False
 ) -> tuple[list[Ask], list[PlanError]]:
-    """What orch has to find cards for, and what cannot have any here. What is in neither is left to its engine: it
-    computes on something that NVML does not know."""
+    """What orch has to find cards for, and what cannot have any here. What is in neither is left to its engine: NVML
+    does not know what it computes on, or cannot be seen from here. ``insist``: it is to come back."""
     found: list[Ask] = []
     errors: list[PlanError] = []
     for wanted in starting:
-        state = observed.runtimes.get(wanted.name)
+        state, inventory = observed.runtimes.get(wanted.name), observed.inventory
         kind = vllm.device(wanted.spec.runtime, state.info if state else None)
-        one = ask(wanted, _before(wanted.name, observed))
-        inventory = observed.inventory
+        one = ask(wanted, _before(wanted.name, observed, insist=insist))
         if kind == "cpu" and wanted.spec.gpus == "auto":
-            found.append(replace(one, count=0))
+            found.append(Ask(wanted, 0, one.share, one.ranks))
         elif kind == "cpu" and one.count:
-            errors.append(
-                _refused(one, "its runtime computes on the processor", "write gpus: 0, or change the runtime")
-            )
-        elif kind == "other" or (inventory is None and (kind != "cuda" or insist)):
+            do = "write gpus: 0, or change the runtime"
+            errors.append(_refused(one, "its runtime computes on the processor", do))
+        elif kind == "other" or (inventory is None and (insist or kind != "cuda" or wanted.spec.gpus == "auto")):
             continue
         elif one.count and (inventory is None or inventory.why):
-            why = inventory.why if inventory else "there is no NVIDIA driver on this host"
-            do = inventory.do if inventory else "see `orch doctor`"
+            why, do = (inventory.why, inventory.do) if inventory else (NO_DRIVER, "see `orch doctor`")
             errors.append(_refused(one, f"it needs {_gpus(one.count)}, and {why}", do))
         else:
             found.append(one)
@@ -142,84 +83,14 @@ def ask(wanted: Deployment, before: Iterable[str] = ()) -> Ask:
     return Ask(wanted, count, vllm.memory_share(spec), ranks, pinned, tuple(before))
 
 
-def _before(name: str, observed: Observed) -> tuple[str, ...]:
-    """Where it is, or was when it last started."""
-    here = next((one.gpus for one in reversed(observed.instances) if one.name == name and one.gpus), ())
+def _before(name: str, observed: Observed, *, insist: bool) -> tuple[str, ...]:
+    """Where it is, or was when it last started; to bring it back, where it was when it was last ready: what failed in
+    its place may have been elsewhere."""
     record = observed.records.get(name)
-    return here or (record.attempt.gpus if record and record.attempt else ())
-
-
-# ----------------------------------------------------------------------------------------------- what the cards have
-
-
-def cards(inventory: Inventory, staying: Iterable[Instance], leaving: Iterable[Instance]) -> list[Card]:
-    """The cards once ``leaving`` is gone, with ``staying`` on them."""
-    stay, leave = tuple(staying), tuple(leaving)
-    return [_card(gpu, stay, leave) for gpu in inventory.gpus]
-
-
-def without(inventory: Inventory, gone: Sequence[Instance]) -> Inventory:
-    """As it will be once these have ended."""
-    pids = {process.pid for one in gone for process in one.processes}
-    return replace(inventory, gpus=tuple(_freed(gpu, gone, pids) for gpu in inventory.gpus))
-
-
-def _freed(gpu: Gpu, gone: Sequence[Instance], pids: Collection[int]) -> Gpu:
-    released = sum(one.memory or 0 for one in gpu.processes if one.pid in pids)
-    hidden = max(0, gpu.used - sum(one.memory or 0 for one in gpu.processes))
-    released += min(hidden, sum(_reserved(one, gpu) for one in gone if sits_on(one, gpu) and not _is_shown(one, gpu)))
-    left = tuple(one for one in gpu.processes if one.pid not in pids)
-    return replace(gpu, used=max(0, gpu.used - released), processes=left)
-
-
-def _card(gpu: Gpu, staying: Sequence[Instance], leaving: Sequence[Instance]) -> Card:
-    gpu = _freed(gpu, leaving, {process.pid for one in leaving for process in one.processes})
-    kept = [one for one in staying if sits_on(one, gpu)]
-    ours = {process.pid for one in kept for process in one.processes}
-    strangers = [one for one in gpu.processes if one.pid not in ours]
-    told = sum(one.memory or 0 for one in gpu.processes)
-    hidden = max(0, gpu.used - told)
-    # What the driver shows of no process is somebody's: of our own that it does not show, as far as they may have it.
-    hidden -= min(hidden, sum(_reserved(one, gpu) for one in kept if not _is_shown(one, gpu)))
-    foreign = hidden + sum(one.memory or 0 for one in strangers)
-    holdings = [Holding(_who(one), _reserved(one, gpu)) for one in kept]
-    holdings += [Holding(holder_words(one), one.memory) for one in strangers]
-    if hidden > BUSY and all(one.memory is not None for one in strangers):
-        holdings.append(Holding("a process that cannot be seen", hidden))
-    room = gpu.usable - foreign - sum(_reserved(one, gpu) for one in kept)
-    return Card(gpu, room, foreign, tuple(holdings))
-
-
-def _who(instance: Instance) -> str:
-    return instance.name if instance.leader else f"what is left of {instance.name}"
-
-
-def sits_on(instance: Instance, gpu: Gpu) -> bool:
-    """By what it was told to use, or, of one that was told nothing, by where it is seen."""
-    if instance.gpus:
-        return any(means(given, gpu) for given in instance.gpus)
-    return bool(_shown(instance, gpu))
-
-
-def means(given: str, gpu: Gpu) -> bool:
-    """Whether an index, a UUID or the beginning of one names this card. CUDA takes all three."""
-    return given == str(gpu.index) or (given.startswith("GPU-") and given != "GPU-" and gpu.uuid.startswith(given))
-
-
-def _shown(instance: Instance, gpu: Gpu) -> list[GpuProcess]:
-    pids = {one.pid for one in instance.processes}
-    return [one for one in gpu.processes if one.pid in pids]
-
-
-def _is_shown(instance: Instance, gpu: Gpu) -> bool:
-    return any(one.memory is not None for one in _shown(instance, gpu))
-
-
-def _reserved(instance: Instance, gpu: Gpu) -> int:
-    """What a left-over has, for it never takes more; what a living engine may take."""
-    if instance.leader is None or instance.spec is None:
-        return sum(one.memory or 0 for one in _shown(instance, gpu))
-    return ceil(vllm.memory_share(instance.spec) * gpu.usable)
+    good = record.revision.gpus if record and record.revision else ()
+    here = next((one.gpus for one in reversed(observed.instances) if one.name == name and one.gpus), ())
+    last = record.attempt.gpus if record and record.attempt else ()
+    return (good or here or last) if insist else (here or last or good)
 
 
 # ------------------------------------------------------------------------------------------------------ what they get
@@ -227,18 +98,20 @@ def _reserved(instance: Instance, gpu: Gpu) -> int:
 
 def place(asks: Sequence[Ask], found: Sequence[Card], links: Sequence[GpuLink], *, insist: bool = False) -> Placed:
     """``insist``: what fits nowhere goes back to where it was, for it ran there a moment ago."""
-    placing = _Placing(list(found), {(link.a, link.b): _STEPS[link.distance] for link in links})
+    near = {(link.a, link.b): _STEPS[link.distance] for link in links}
+    placing = _Placing(list(found), near, insist)
+    free: list[Ask] = []
     for one in asks:
         if one.count and one.ranks > one.count:
-            why = f"its parallel sizes need {one.ranks} GPUs and gpus gives it {one.count}"
+            why = f"its parallel sizes need {_gpus(one.ranks)} and gpus gives it {one.count}"
             placing.refuse(one, why, "change gpus, or the parallel sizes under serve")
         elif one.pinned is not None:
             placing.pin(one, one.pinned)
         elif one.count == 0:
             placing.placements[one.name] = Placement()
-    refused = {error.what for error in placing.errors}
-    free = [one for one in asks if one.pinned is None and one.count and _what(one) not in refused]
-    placing.fit(free, insist=insist)
+        else:
+            free.append(one)
+    placing.fit(free)
     if placing.errors and found:
         placing.errors[-1].tail = tuple(gpu_lines(rows(found, placing.cards)))
     return Placed(placing.placements, tuple(placing.errors), tuple(placing.cards))
@@ -250,6 +123,7 @@ class _Placing:
 
     cards: list[Card]
     near: Mapping[tuple[int, int], int]  # by two indexes, the lower first: steps between them
+    insist: bool
     placements: dict[str, Placement] = field(default_factory=dict)
     errors: list[PlanError] = field(default_factory=list)
     tries: int = 0
@@ -259,41 +133,68 @@ class _Placing:
 
     def pin(self, one: Ask, given: tuple[str, ...]) -> None:
         parts = {part for card in self.cards for part in card.gpu.parts}
+        if parts.issuperset(given):  # slices of cards: the memory of each is its own
+            self.placements[one.name] = Placement(given)
+            return
         chosen: list[int] = []
         for name in given:
             places = [place for place, card in enumerate(self.cards) if means(name, card.gpu)]
-            if name in parts and len(given) == 1:  # a slice of a card: its memory is its own
-                self.placements[one.name] = Placement(given)
-                return
             if len(places) != 1:
-                self.refuse(one, f"there is no GPU {name} here" + self._there_are(), "correct gpus; see `orch gpus`")
+                self.refuse(one, f"there is no GPU {name} here{self._there_are()}", "correct gpus; see `orch gpus`")
                 return
             if places[0] in chosen:
                 self.refuse(one, f"GPU {self.cards[places[0]].gpu.index} is named twice", "name each once")
                 return
             chosen.append(places[0])
         bad = [why for place in chosen if (why := self.cards[place].refusal(one.share))]
-        if bad:
-            self.refuse(one, f"{self._needs(one)}: {', '.join(bad)}", CURE)
-            return
-        self._put(one, chosen)
+        if bad and not self.insist:
+            self.refuse(one, f"{self._needs(one)}: {', '.join(bad)}", self._cure(chosen))
+        else:
+            self._put(one, chosen)
 
-    def fit(self, asks: Sequence[Ask], *, insist: bool) -> None:
+    def fit(self, asks: Sequence[Ask]) -> None:
         """The large ones first: a small one finds room beside them, and not the other way round."""
         ordered = sorted(asks, key=lambda one: (-one.count, -one.share, one.name))
-        if (answer := self._search(ordered, self.cards)) is not None:
+        answer = self._staying(ordered) or self._search(ordered, self.cards)
+        if answer is not None:
             for one, places in zip(ordered, answer, strict=True):
                 self._put(one, places)
             return
         for one in ordered:
-            places = next(self._sets(one, self.cards), ())
-            if not places and insist:
-                known = [(place, card.gpu) for place, card in enumerate(self.cards)]
-                places = tuple(place for place, gpu in known if any(means(given, gpu) for given in one.before))
-            if places:
+            if places := next(self._sets(one, self.cards), ()) or (self._back(one) if self.insist else ()):
                 self._put(one, places)
             else:
                 self._does_not_fit(one)
+
+    def _staying(self, asks: Sequence[Ask]) -> tuple[tuple[int, ...], ...] | None:
+        """All that were somewhere stay there, and the others find a place around them, if that can be."""
+        cards, fixed = list(self.cards), dict[str, tuple[int, ...]]()
+        for one in asks:
+            places = self._where(one.before)
+            if len(places) == one.count and not any(self._refusal(cards[place], one) for place in places):
+                fixed[one.name] = places
+                cards = _with(cards, places, one)
+        others = [one for one in asks if one.name not in fixed]
+        found = self._search(others, cards)
+        if not fixed or found is None:
+            return None
+        fresh = dict(zip((one.name for one in others), found, strict=True))
+        return tuple(fixed.get(one.name) or fresh[one.name] for one in asks)
+
+    def _refusal(self, card: Card, one: Ask) -> str:
+        return card.refusal(one.share, tight=self.insist)
+
+    def _back(self, one: Ask) -> tuple[int, ...]:
+        """Where it was; where that is gone, the roomiest cards."""
+        was = self._where(one.before)
+        if len(was) == one.count:
+            return was
+        able = [place for place, card in enumerate(self.cards) if not card.closed]
+        return tuple(sorted(sorted(able, key=lambda place: -self.cards[place].room)[: one.count]))
+
+    def _where(self, before: Iterable[str]) -> tuple[int, ...]:
+        given = tuple(before)
+        return tuple(place for place, card in enumerate(self.cards) if any(means(name, card.gpu) for name in given))
 
     def _search(self, asks: Sequence[Ask], cards: list[Card]) -> tuple[tuple[int, ...], ...] | None:
         """A set for each, the best first; None when there is none for all, or it was not found in time."""
@@ -308,7 +209,7 @@ class _Placing:
         return None
 
     def _sets(self, one: Ask, cards: Sequence[Card]) -> Iterator[tuple[int, ...]]:
-        able = [place for place, card in enumerate(cards) if not card.refusal(one.share)]
+        able = [place for place, card in enumerate(cards) if not self._refusal(card, one)]
         able.sort(key=lambda place: (cards[place].foreign > BUSY, place))
         sets = combinations(sorted(able[:WIDEST]), one.count)
         yield from sorted(sets, key=lambda places: self._cost(one, places, cards))
@@ -316,9 +217,8 @@ class _Placing:
     def _cost(self, one: Ask, places: tuple[int, ...], cards: Sequence[Card]) -> tuple[object, ...]:
         chosen = [cards[place] for place in places]
         steps = [self.near.get((a.gpu.index, b.gpu.index), _FARTHEST) for a, b in combinations(chosen, 2)]
-        stays = bool(one.before) and all(any(means(given, card.gpu) for given in one.before) for card in chosen)
         return (
-            not stays,
+            self._where(one.before) != places,
             sum(card.foreign > BUSY for card in chosen),
             len({(card.gpu.name, card.gpu.total) for card in chosen}),
             max(steps, default=0),
@@ -329,25 +229,26 @@ class _Placing:
 
     def _put(self, one: Ask, places: Sequence[int]) -> None:
         """In the order given: the first is the engine's rank 0."""
-        chosen = [self.cards[place].gpu for place in places]
-        need = max(self.cards[place].need(one.share) for place in places) if places else 0
+        chosen = [self.cards[place] for place in places]
         self.placements[one.name] = Placement(
-            tuple(gpu.uuid or str(gpu.index) for gpu in chosen), tuple(gpu.index for gpu in chosen), need
+            tuple(card.gpu.uuid or str(card.gpu.index) for card in chosen),
+            tuple(card.gpu.index for card in chosen),
+            tuple(card.need(one.share) for card in chosen),
         )
         self.cards = _with(self.cards, places, one)
 
     def _does_not_fit(self, one: Ask) -> None:
         if one.count > len(self.cards):
-            why = f"{self._needs(one)}" + (self._there_are() or ", and this host has none")
-        else:
-            bad = [why for card in self.cards if (why := card.refusal(one.share))]
-            why = f"{self._needs(one)}: {', '.join(bad)}"
-        self.refuse(one, why, CURE)
+            self.refuse(one, self._needs(one) + (self._there_are() or ", and this host has none"), "see `orch gpus`")
+            return
+        bad = [(place, why) for place, card in enumerate(self.cards) if (why := card.refusal(one.share))]
+        why = f"{self._needs(one)}: {', '.join(why for _, why in bad)}"
+        self.refuse(one, why, self._cure([place for place, _ in bad]))
 
     def _needs(self, one: Ask) -> str:
-        sizes = sorted({card.need(one.share) for card in self.cards if not card.gpu.trouble})
-        memory = format_memory(sizes[0]) if sizes else f"{one.share:.0%} of the memory"
-        return f"it needs {_gpus(one.count)} with {memory} free"
+        sizes = {card.need(one.share) for card in self.cards if not card.gpu.trouble}
+        much = format_memory(sizes.pop()) if len(sizes) == 1 else f"{one.share:.0%} of its memory"
+        return f"it needs {_gpus(one.count)} with {much} free"
 
     def _there_are(self) -> str:
         if not self.cards:
@@ -355,28 +256,13 @@ class _Placing:
         indexes = [card.gpu.index for card in self.cards]
         return f", and this host has {len(indexes)} (GPU {indexes[0]}" + (f" to {indexes[-1]})" if indexes[1:] else ")")
 
-
-def _with(cards: Sequence[Card], places: Sequence[int], one: Ask) -> list[Card]:
-    return [card.taken(one.name, one.share) if place in places else card for place, card in enumerate(cards)]
-
-
-def _refused(one: Ask, why: str, do: str) -> PlanError:
-    return PlanError(_what(one), why, do, one.wanted.source.at("gpus"))
-
-
-def _gpus(count: int) -> str:
-    return f"{count} {'GPU' if count == 1 else 'GPUs'}"
-
-
-def _what(one: Ask) -> str:
-    return f"place {one.name}"
-
-
-# ------------------------------------------------------------------------------------------------------ before, after
-
-
-def _shown_on(card: Card) -> tuple[Holding, ...]:
-    return (Holding(card.closed, None), *card.holdings) if card.closed else card.holdings
+    def _cure(self, places: Iterable[int]) -> str:
+        held = [holding for place in places for holding in self.cards[place].holdings]
+        cures = ["start fewer together"] if any(one.planned for one in held) else []
+        ours = sorted({one.name for one in held if one.name and not one.planned})
+        cures += [f"stop {ours[0]} in the same plan (`--replace {ours[0]}`)"] if ours else []
+        cures += ["wait for the others"] if any(not one.name for one in held) else []
+        return ", or ".join([*cures, "lower serve.gpu_memory_utilization"])
 
 
 def across(wanted: Deployment, placement: Placement, inventory: Inventory) -> Iterator[str]:
@@ -393,24 +279,13 @@ def across(wanted: Deployment, placement: Placement, inventory: Inventory) -> It
     yield f"{wanted.name}: {where} talk over PCIe, {why}; should it hang, {cure}"
 
 
-def gpu_lines(rows: Sequence[GpuRow]) -> list[str]:
-    """Each card before and after, a line each, more where several share it."""
-    table = [("GPU", "NAME", "MEMORY", "NOW", "THEN")]
-    for row in rows:
-        now, then = _holdings(row.before), _holdings(row.after)
-        count = max(len(now), len(then))
-        shown = [(str(row.index), row.name or "-", format_memory(row.usable)), *([("", "", "")] * (count - 1))]
-        table += [(*left, *pair) for left, pair in zip(shown, zip_longest(now, then, fillvalue=""), strict=True)]
-    return columns(table)
+def _with(cards: Sequence[Card], places: Sequence[int], one: Ask) -> list[Card]:
+    return [card.taken(one.name, one.share) if place in places else card for place, card in enumerate(cards)]
 
 
-def _holdings(held: Sequence[Holding]) -> list[str]:
-    words = [f"{one.who} {format_memory(one.memory)}" if one.memory is not None else one.who for one in held]
-    return words or ["free"]
+def _refused(one: Ask, why: str, do: str) -> PlanError:
+    return PlanError(f"place {one.name}", why, do, one.wanted.source.at("gpus"), "does-not-fit")
 
 
-def rows(before: Sequence[Card], after: Sequence[Card]) -> tuple[GpuRow, ...]:
-    return tuple(
-        GpuRow(old.gpu.index, old.gpu.name, old.gpu.usable, _shown_on(old), _shown_on(new))
-        for old, new in zip(before, after, strict=True)
-    )
+def _gpus(count: int) -> str:
+    return f"{count} {'GPU' if count == 1 else 'GPUs'}"

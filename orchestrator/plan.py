@@ -151,11 +151,12 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """``who`` holds how many bytes of a card, in a person's words; None: the driver does not tell. ``planned``:
-    once the plan is carried out."""
+    """``who`` holds how many bytes of a card, in a person's words; None: the driver does not tell. ``name``: a
+    deployment of this project. ``planned``: once the plan is carried out."""
 
     who: str
     memory: int | None
+    name: str = ""
     planned: bool = False
 
 

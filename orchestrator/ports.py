@@ -111,6 +111,10 @@ class Target(TargetReader, Protocol):
 
 class RuntimeReader(Protocol):
     def state(self, spec: RuntimeSpec) -> RuntimeState: ...
+    def look(self, spec: RuntimeSpec, say: "Say") -> RuntimeInfo:
+        """What is in an existing runtime, asked of its own Python and not remembered. Raises RuntimeFailure."""
+        ...
+
 
 
 class Runtimes(RuntimeReader, Protocol):
@@ -215,6 +219,10 @@ class CudaReader(Protocol):
     def mend(self, wanted: Deployment, info: RuntimeInfo) -> Mend | None:
         """What the tests of this runtime ask for; None when they pass, when it needs no CUDA, when the environment says
         `libcuda: off`, and when there is nothing to link to. Runs those tests unless it is known what they told."""
+        ...
+
+    def is_missing(self, wanted: Deployment, info: RuntimeInfo) -> bool:
+        """Whether a runtime that computes on GPUs can load no libcuda, and none is found that it could be given."""
         ...
 
     def in_force(self, wanted: Deployment) -> Laid | None:

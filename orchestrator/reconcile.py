@@ -8,10 +8,11 @@ all prepare steps come before the first of them (invariant 2), and a stop before
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from orchestrator.cards import cards, rows, sits_on, without
 from orchestrator.conflicts import conflicts, holds
 from orchestrator.drift import diff
 from orchestrator.engines import vllm
-from orchestrator.errors import PlanError, raise_all
+from orchestrator.errors import OrchError, PlanError, raise_all
 from orchestrator.history import rejection
 from orchestrator.model import (
     Deployment,
@@ -24,7 +25,7 @@ from orchestrator.model import (
     Record,
     RuntimeSpec,
 )
-from orchestrator.placement import Placed, across, asks, cards, place, rows, sits_on, without
+from orchestrator.placement import NO_DRIVER, Placed, across, asks, place
 from orchestrator.plan import (
     Adjust,
     AwaitReady,
@@ -84,7 +85,8 @@ def reconcile(desired: Sequence[Deployment], observed: Observed, options: Option
     staying = _staying(verdicts, leaving, observed)
     placed = _placed(verdicts, staying, observed, options)
     clashes = conflicts([one.deployment for one in verdicts if one.start], staying, observed)
-    raise_all([*_not_replaceable(observed, options), *clashes, *placed.errors])
+    broken = _unmendable(verdicts, observed, options)
+    raise_all([*_not_replaceable(observed, options), *clashes, *placed.errors, *broken])
     return _Builder(verdicts, leaving, observed, options, placed).plan()
 
 
@@ -120,7 +122,7 @@ def recover(failed: str, back: Sequence[Deployment], observed: Observed) -> Plan
     free = {port: one for port, one in observed.holders.items() if one.pid not in gone}
     left_over = replace(observed, instances=others, holders=free)
     if observed.inventory:
-        left_over = replace(left_over, inventory=without(observed.inventory, (*live, *left)))
+        left_over = replace(left_over, inventory=without(observed.inventory, (*live, *left), others))
     up = reconcile(back, left_over, options)
     drift = Drift(Reason.ROLLBACK)
     down = [_step("stop", failed, Stop(one, _drain(one)), drift) for one in live if not one.owned]
@@ -184,7 +186,9 @@ def _record_drift(wanted: Deployment, record: Record | None) -> Drift | None:
     if record.intent is not Intent.RUNNING:
         return Drift(Reason.RECORD, detail="it runs though it was recorded as stopped; it is recorded as running")
     if known.deployment.policy != wanted.policy:
-        return Drift(Reason.RECORD, detail="its policy changed, which needs no restart")
+        moved = replace(known.deployment.policy, libcuda=wanted.policy.libcuda) != wanted.policy
+        how = "which needs no restart" if moved else "which holds from its next start on"
+        return Drift(Reason.RECORD, detail=f"its policy changed, {how}")
     return None
 
 
@@ -255,6 +259,14 @@ def _staying(verdicts: Sequence[_Verdict], leaving: Mapping[str, Reason], observ
     return [one for one in observed.instances if one.name not in leaving and one.marker.attempt not in ending]
 
 
+def _unmendable(verdicts: Sequence[_Verdict], observed: Observed, options: Options) -> list[OrchError]:
+    """What served a moment ago did so with the libcuda it had."""
+    if options.reason is Reason.ROLLBACK:
+        return []
+    starting = [one.deployment.name for one in verdicts if one.start]
+    return [observed.unmendable[name] for name in starting if name in observed.unmendable]
+
+
 def _placed(verdicts: Sequence[_Verdict], staying: Sequence[Instance], observed: Observed, options: Options) -> Placed:
     """To bring back what served a moment ago nothing is refused: it starts where it was."""
     insist = options.reason is Reason.ROLLBACK
@@ -262,7 +274,8 @@ def _placed(verdicts: Sequence[_Verdict], staying: Sequence[Instance], observed:
     inventory = observed.inventory or Inventory()
     kept = {one.marker.attempt for one in staying}
     ending = [one for one in observed.instances if one.marker.attempt not in kept]
-    found = place(wanted, cards(inventory, staying, ending), inventory.links, insist=insist)
+    free = cards(inventory, staying, ending, observed.others)
+    found = place(wanted, free, inventory.links, insist=insist)
     return replace(found, errors=() if insist else (*errors, *found.errors))
 
 
@@ -300,12 +313,19 @@ class _Builder:
         inventory = self.observed.inventory
         if inventory is None or not any(one.indexes for one in self.placed.placements.values()):
             return ()
-        return rows(cards(inventory, self.observed.instances, ()), self.placed.cards)
+        now = cards(inventory, self.observed.instances, others=self.observed.others)
+        return rows(now, self.placed.cards)
 
     def _warnings(self, wanted: Deployment) -> Iterator[str]:
         placement, inventory = self.placed.placements.get(wanted.name), self.observed.inventory
         if placement and inventory and not self._ran_across(wanted):
             yield from across(wanted, placement, inventory)
+        if placement is None and self._computes_on_cards(wanted):
+            yield f"{wanted.name}: {NO_DRIVER}, so its engine takes what GPUs it finds; `orch doctor` says more"
+
+    def _computes_on_cards(self, wanted: Deployment) -> bool:
+        state = self.observed.runtimes.get(wanted.name)
+        return vllm.device(wanted.spec.runtime, state.info if state else None) == "cuda"
 
     def _ran_across(self, wanted: Deployment) -> bool:
         """Whether it was ready on several GPUs before: then what may hang there does not."""
@@ -340,7 +360,9 @@ class _Builder:
             self._add("preflight", verdict.deployment.name, Preflight(verdict.deployment), verdict.drift)
 
     def _repair(self, wanted: Deployment) -> Repair | None:
-        """Of a runtime that was never looked into nobody knows what it needs."""
+        """Of a runtime that is not built yet nobody knows what it needs. What served a moment ago needs none."""
+        if self.options.reason is Reason.ROLLBACK:
+            return None
         if mend := self.observed.mends.get(wanted.name):
             return Repair(wanted, mend)
         state = self.observed.runtimes.get(wanted.name)
@@ -351,7 +373,7 @@ class _Builder:
     def _roll_out(self, verdict: _Verdict, *, first: bool) -> None:
         wanted, name = verdict.deployment, verdict.deployment.name
         for one in verdict.clear:
-            self._add("clear", name, Clear(one), Drift(Reason.DIED, detail=one.why))
+            self._clear(name, one, Drift(Reason.DIED, detail=one.why))
         for one in verdict.stop:
             self._stop(
                 name,
@@ -359,6 +381,8 @@ class _Builder:
                 verdict.drift if verdict.start else Drift(Reason.REPLACED, detail="there is a newer start of it"),
             )
         if verdict.start:
+            for one in self._left_in_the_way(wanted):
+                self._clear(name, one, Drift(Reason.DIED, detail=one.why))
             for one, reason in self._in_the_way(wanted, first=first):
                 self._stop(name, one, Drift(reason))
             self._add("start", name, Start(wanted, self.placed.placements.get(name)), verdict.drift)
@@ -381,6 +405,17 @@ class _Builder:
                 found.append((one, reason))
         return found
 
+    def _left_in_the_way(self, wanted: Deployment) -> list[Instance]:
+        """What is left over of other rollouts, on a card that ``wanted`` gets."""
+        ending = {one.marker.attempt for verdict in self.verdicts for one in verdict.clear}
+        return [
+            one
+            for one in self.observed.instances
+            if not one.leader
+            and (one.name in self.leaving or one.marker.attempt in ending)
+            and self._shares(one, wanted)
+        ]
+
     def _shares(self, one: Instance, wanted: Deployment) -> bool:
         """Whether it sits on a GPU that ``wanted`` gets."""
         placement = self.placed.placements.get(wanted.name, Placement())
@@ -393,7 +428,7 @@ class _Builder:
         for one in live:
             self._stop(name, one, drift)
         for one in left:
-            self._add("clear", name, Clear(one), drift)
+            self._clear(name, one, drift)
         if reason is Reason.PRUNED:
             self._add("forget", name, Forget(name), drift)
         elif (record := self.observed.records.get(name)) is None or record.intent is not Intent.STOPPED:
@@ -404,6 +439,11 @@ class _Builder:
         if one.marker.attempt not in self.stopped:
             self.stopped.add(one.marker.attempt)
             self._add("stop", name, Stop(one, _drain(one)), drift)
+
+    def _clear(self, name: str, one: Instance, drift: Drift) -> None:
+        if one.marker.attempt not in self.stopped:
+            self.stopped.add(one.marker.attempt)
+            self._add("clear", name, Clear(one), drift)
 
     def _add(self, verb: str, name: str, change: Change, drift: Drift | None) -> None:
         assert drift is not None

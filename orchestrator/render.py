@@ -4,10 +4,10 @@ text. What a person reads is made here and nowhere else."""
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
+from orchestrator.cards import gpu_lines
 from orchestrator.codec import digest
 from orchestrator.columns import columns
 from orchestrator.model import Deployment, Instance, Json, Mend, Phase, Placement, Pull, Weights
-from orchestrator.placement import gpu_lines
 from orchestrator.plan import (
     Adjust,
     AwaitReady,

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from orchestrator.cards import sits_on
 from orchestrator.codec import digest
 from orchestrator.drift import diff
 from orchestrator.engines import vllm
 from orchestrator.model import Deployment, Instance, Intent, Inventory, Observed, Phase, Record
-from orchestrator.placement import sits_on
 
 
 @dataclass(frozen=True, slots=True)

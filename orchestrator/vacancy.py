@@ -12,22 +12,33 @@ EVERY = 0.2
 
 
 def await_vacancy(name: str, placement: Placement, gpus: GpuReader, clock: Clock, say: Say) -> None:
-    """Returns at once where there is room. Raises HostError when there is none in time."""
+    """Returns at once where there is room, and where the cards cannot be seen. Raises HostError when there is none in
+    time, or when a card is lost."""
     deadline = clock.monotonic() + RELEASE
-    while short := _short(placement, gpus):
+    while short := _short(name, placement, gpus):
         if clock.monotonic() > deadline:
-            why = f"{'; '.join(_words(gpu) for gpu in short)}, of the {format_memory(placement.need)} it needs"
-            raise HostError(f"start {name}", why, "see `orch gpus`; `orch gc` ends what is left over")
-        say(f"{name}: waiting for memory: {'; '.join(_words(gpu) for gpu in short)}")
+            do = "see `orch gpus`; `orch gc` ends what is left over"
+            raise HostError(f"start {name}", "; ".join(_words(gpu, need) for gpu, need in short), do)
+        say(f"{name}: waiting for memory: {'; '.join(_words(gpu, need) for gpu, need in short)}")
         clock.sleep(EVERY)
 
 
-def _short(placement: Placement, gpus: GpuReader) -> list[Gpu]:
-    inventory = gpus.inventory() if placement.need else None
-    found = inventory.gpus if inventory else ()
-    return [gpu for gpu in found if gpu.index in placement.indexes and gpu.free < placement.need]
+def _short(name: str, placement: Placement, gpus: GpuReader) -> list[tuple[Gpu, int]]:
+    inventory = gpus.inventory() if any(placement.needs) else None
+    if inventory is None or inventory.why:
+        return []
+    found = {gpu.index: gpu for gpu in inventory.gpus}
+    short = []
+    for index, need in zip(placement.indexes, placement.needs, strict=True):
+        gpu = found.get(index, Gpu(index, "", trouble="is gone"))
+        if gpu.trouble:
+            raise HostError(f"start {name}", f"GPU {index} {gpu.trouble}", "see `orch gpus`")
+        if gpu.free < need:
+            short.append((gpu, need))
+    return short
 
 
-def _words(gpu: Gpu) -> str:
+def _words(gpu: Gpu, need: int) -> str:
     held = " and ".join(holder_words(one) for one in gpu.processes)
-    return f"GPU {gpu.index} has {format_memory(gpu.free)} free" + (f", the rest held by {held}" if held else "")
+    free = f"GPU {gpu.index} has {format_memory(gpu.free)} free of the {format_memory(need)} it needs"
+    return free + (f" (the rest is held by {held})" if held else "")

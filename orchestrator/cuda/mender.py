@@ -48,6 +48,12 @@ class CudaReader:
             why,
         )
 
+    def is_missing(self, wanted: Deployment, info: RuntimeInfo) -> bool:
+        if info.device != "cuda" or wanted.policy.libcuda == "off":
+            return False
+        found = self.findings(wanted, info)
+        return found.loaded.trial.failed and not found.driver
+
     def in_force(self, wanted: Deployment) -> Laid | None:
         return None if wanted.policy.libcuda == "off" else self.laid(wanted.environment)
 

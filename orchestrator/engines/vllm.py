@@ -47,7 +47,10 @@ def ranks(spec: Spec) -> int:
     serve, args = spec.serve, spec.serve.args
     copies = args.get("data_parallel_size_local") or args.get("data_parallel_size")
     tensor = serve.tensor_parallel_size if isinstance(serve.tensor_parallel_size, int) else 1
-    return tensor * serve.pipeline_parallel_size * (copies if isinstance(copies, int) and copies > 0 else 1)
+    all_of_it = tensor * serve.pipeline_parallel_size
+    nodes = args.get("nnodes")
+    here = -(-all_of_it // nodes) if isinstance(nodes, int) and nodes > 1 else all_of_it
+    return here * (copies if isinstance(copies, int) and copies > 0 else 1)
 
 
 def device(runtime: RuntimeSpec, info: RuntimeInfo | None) -> str:

@@ -1,13 +1,14 @@
 """Starts on a host with cards: NVML is a stand-in, the engines are fakes, all else is real."""
 
 import fcntl
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from deploy_kit import Project, ended, environ, serves
-from fakes.nvml import Nvml, uuid
+from fakes.nvml import Nvml
 from fakes.sandbox import wait_until
 
 from orchestrator.locks import SHARED
@@ -15,10 +16,16 @@ from orchestrator.locks import SHARED
 
 @pytest.fixture
 def host(project: Project, nvml: Nvml) -> Project:
-    """Two cards; the profile ``a`` wants one of them."""
+    """Two cards, of no other test's host: what runs on a card is looked for among all that this user runs."""
     nvml.gpus(2)
+    for index in range(2):
+        nvml.gpu(index, uuid=uuid(project, index))
     project.env.update(nvml.env)
     return project
+
+
+def uuid(host: Project, index: int) -> str:
+    return f"GPU-{hashlib.sha256(str(host.sandbox.home).encode()).hexdigest()[:8]}-{index}"
 
 
 def wants(host: Project, name: str, port: int = 0, **keys: Any) -> None:
@@ -36,7 +43,7 @@ def test_each_engine_sees_a_card_of_its_own_and_no_more_start_than_fit(host: Pro
     for name, port in zip("abc", ports, strict=True):
         wants(host, name, port)
     host.apply("a", "b")
-    assert (card(host, "a"), card(host, "b")) == (uuid(0), uuid(1))
+    assert (card(host, "a"), card(host, "b")) == (uuid(host, 0), uuid(host, 1))
     assert environ(host.engine("a"))["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     refused = host.apply("c", code=1)
     assert "cannot place c: it needs 1 GPU with" in refused.stderr
@@ -51,11 +58,11 @@ def test_an_engine_stays_where_it_is_though_a_better_card_comes_free(host: Proje
     nvml.process(0, os.getpid(), 40_000)
     wants(host, "a")
     host.apply("a")
-    assert card(host) == uuid(1)
+    assert card(host) == uuid(host, 1)
     nvml.forget(os.getpid())
     assert "Nothing to change" in host.plan("a")
     host.orch("restart", "a")
-    assert card(host) == uuid(1)
+    assert card(host) == uuid(host, 1)
 
 
 def test_the_status_names_the_card_and_its_memory(host: Project, nvml: Nvml) -> None:
@@ -74,7 +81,7 @@ def test_a_restart_waits_until_the_driver_shows_the_memory_released(host: Projec
     done = host.orch("restart", "a")
     assert "a: waiting for memory: GPU 0 has" in done.stderr
     assert host.engine() not in (0, old)
-    assert card(host) == uuid(0)
+    assert card(host) == uuid(host, 0)
 
 
 def test_somebody_elses_process_is_named_in_the_way(host: Project, nvml: Nvml) -> None:
@@ -103,7 +110,7 @@ def test_a_failed_start_gives_the_card_back_to_what_served(host: Project) -> Non
     wants(host, "a", args={"fake_exit_code": 3})
     failed = host.apply("a", code=1)
     assert "brought back a" in failed.stderr
-    assert card(host) == uuid(0)
+    assert card(host) == uuid(host, 0)
 
 
 def test_who_comes_second_takes_another_card(host: Project, nvml: Nvml) -> None:
@@ -120,7 +127,7 @@ def test_who_comes_second_takes_another_card(host: Project, nvml: Nvml) -> None:
         os.close(file)
     assert ended(second) == 0, second.output
     assert "another GPU is taken: GPU 1" in second.output
-    assert card(host) == uuid(1)
+    assert card(host) == uuid(host, 1)
 
 
 def test_a_driver_that_does_not_answer_is_the_reason(host: Project, nvml: Nvml) -> None:
@@ -136,7 +143,7 @@ def test_a_run_in_the_foreground_is_placed_too(host: Project) -> None:
     wants(host, "a")
     host.sandbox.start("run", "a")
     wait_until(lambda: host.engine() and serves(host.port, "a"))
-    assert card(host) == uuid(0)
+    assert card(host) == uuid(host, 0)
 
 
 def test_a_plan_for_a_declared_host_reads_nothing_but_files(host: Project, fake_runtime: Path) -> None:

@@ -6,10 +6,10 @@ from dataclasses import replace
 from builders import NOW, running
 
 from orchestrator import history
+from orchestrator.cards import cards, without
 from orchestrator.codec import digest
 from orchestrator.conflicts import claims
 from orchestrator.model import Attempt, Deployment, Instance, Inventory, Observed, Phase, Placement, Record, Revision
-from orchestrator.placement import cards, without
 from orchestrator.plan import Adjust, AwaitReady, Clear, Forget, Pause, Start, Step, Stop
 
 
@@ -53,7 +53,7 @@ def _start(observed: Observed, wanted: Deployment, placement: Placement | None, 
     fresh = running(wanted, pid=9000 + number, **fields)
     record = history.started(observed.records.get(wanted.name), wanted.name, _attempt(fresh, wanted))
     observed = _with(replace(observed, instances=(*observed.instances, fresh)), record)
-    for card in cards(observed.inventory or Inventory(), observed.instances, ()):
+    for card in cards(observed.inventory or Inventory(), observed.instances):
         assert card.room >= 0 or card.gpu.uuid not in gpus, f"{wanted.name} starts on a full GPU {card.gpu.index}"
     return observed
 

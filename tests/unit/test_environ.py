@@ -11,7 +11,7 @@ from strategies import specs
 
 from orchestrator.codec import read_spec
 from orchestrator.environ import BASELINE, MARK, SPEC, baseline, child, join_path, read_marker, write_marker
-from orchestrator.model import Marker, RuntimeInfo, Spec
+from orchestrator.model import Marker, Placement, RuntimeInfo, Spec
 
 INFO = RuntimeInfo("venv-1", "/venv", "/venv/bin/python", "vllm", "0.32.0", ("/venv/bin/vllm",), "serve")
 MARKER = Marker("lab-1234", "qwen", "00001-abcd")
@@ -65,9 +65,15 @@ def test_what_is_no_marker_is_none(text: str) -> None:
 
 
 def test_the_users_variables_have_the_last_word() -> None:
-    env = {"PATH": "/mine", "HOME": "/elsewhere", "CUDA_HOME": "/c2", "HF_HOME": "/h2", "CUDA_VISIBLE_DEVICES": "7"}
+    env = {"PATH": "/mine", "HOME": "/elsewhere", "CUDA_HOME": "/c2", "HF_HOME": "/h2"}
     spec = replace(SPEC_ONLY, env=env, cuda_home="/c1", hf_home="/h1", gpus=("0",))
     assert env.items() <= child({"HOME": "/home/u"}, INFO, spec, MARKER).items()
+
+
+def test_except_over_which_cards_it_sees() -> None:
+    spec = replace(SPEC_ONLY, env={"CUDA_VISIBLE_DEVICES": "7"})
+    env = child({}, INFO, spec, MARKER, Placement(("GPU-a", "GPU-b"), (0, 1), (1, 1)))
+    assert env["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
 
 
 def test_except_over_what_orch_finds_its_processes_by() -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import product
-from math import ceil
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from golden import check
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.cards import CONTEXT, cards, without
 from orchestrator.model import (
     Deployment,
     Gpu,
@@ -23,7 +23,7 @@ from orchestrator.model import (
     RuntimeInfo,
     RuntimeState,
 )
-from orchestrator.placement import Ask, Placed, ask, asks, cards, place, without
+from orchestrator.placement import Ask, Placed, ask, asks, place
 
 GIB = 1 << 30
 CARD = 48 * GIB
@@ -62,7 +62,7 @@ def indexes(answer: Placed) -> dict[str, tuple[int, ...]]:
 def test_one_start_gets_the_first_free_card_by_its_uuid() -> None:
     answer = placed([model("a")], host())
     assert answer.placements["a"].gpus == ("GPU-00",)
-    assert answer.placements["a"].need == ceil(0.9 * CARD)
+    assert answer.placements["a"].needs == (int(0.9 * CARD),)
 
 
 def test_the_large_one_is_placed_before_the_small_ones() -> None:
@@ -117,7 +117,8 @@ def test_pinned_cards_keep_their_order() -> None:
 def test_a_mig_device_is_taken_by_its_name() -> None:
     card = gpu(0, mig=True, parts=("MIG-a", "MIG-b"))
     answer = placed([model("a", gpus=("MIG-b",))], host(card))
-    assert (answer.placements["a"].gpus, answer.placements["a"].need) == (("MIG-b",), 0)
+    assert (answer.placements["a"].gpus, answer.placements["a"].needs) == (("MIG-b",), ())
+    assert placed([model("a", tp=2, gpus=("MIG-b", "MIG-a"))], host(card)).placements["a"].gpus == ("MIG-b", "MIG-a")
 
 
 def test_no_gpu_is_none_at_all() -> None:
@@ -139,7 +140,7 @@ def test_an_engine_that_still_loads_holds_what_it_will_take() -> None:
     loading = running(model("x", share=0.6), pid=50, gpus=("GPU-00",), phase=Phase.STARTING)
     card = gpu(0, GIB, processes=(GpuProcess(50, GIB),))
     (found,) = cards(host(card), [loading], [])
-    assert found.room == CARD - ceil(0.6 * CARD)
+    assert found.room == CARD - int(0.6 * CARD)
 
 
 def test_what_stops_gives_its_memory_back() -> None:
@@ -176,7 +177,7 @@ def test_one_that_was_told_nothing_is_found_by_where_it_is_seen() -> None:
 
 def test_without_takes_away_processes_and_memory() -> None:
     ours = running(model("x"), pid=50, gpus=("GPU-00",))
-    other = GpuProcess(7, 2 * GIB)
+    other = GpuProcess(7, 2 * GIB, "bob", "python")
     found = without(host(gpu(0, 46 * GIB, processes=(GpuProcess(51, 44 * GIB), other))), [ours])
     assert (found.gpus[0].used, found.gpus[0].processes) == (2 * GIB, (other,))
 
@@ -194,10 +195,10 @@ def test_why_it_does_not_fit() -> None:
     inventory = host(
         gpu(0, trouble="has fallen off the bus"),
         gpu(1, mig=True),
-        gpu(2, 36 * GIB, processes=(training, GpuProcess(5, 5 * GIB))),
+        gpu(2, 36 * GIB, processes=(training, GpuProcess(5, 5 * GIB, "bob", "python"))),
         gpu(3, 46 * GIB, processes=(another,)),
         gpu(4, mode="prohibited"),
-        gpu(5, 3 * GIB, mode="exclusive", processes=(GpuProcess(6),)),
+        gpu(5, 3 * GIB, mode="exclusive", processes=(GpuProcess(6, None, "bob", "python"),)),
         gpu(6),
     )
     check("placement", "does-not-fit", refusals(placed([model("big", tp=2)], inventory)))
@@ -232,7 +233,8 @@ def asked(deployment: Deployment, device: str, inventory: Inventory | None) -> t
         ("cpu", "auto", host(), 0, []),
         ("cpu", 2, host(), None, ["its runtime computes on the processor"]),
         ("cuda", "auto", host(), 1, []),
-        ("cuda", "auto", None, None, ["it needs 1 GPU, and there is no NVIDIA driver on this host"]),
+        ("cuda", "auto", None, None, []),
+        ("cuda", 1, None, None, ["it needs 1 GPU, and no NVIDIA driver can be seen on this host"]),
         ("cuda", 0, None, 0, []),
         ("cuda", 1, Inventory(why="the driver is older than its library"), None,
          ["it needs 1 GPU, and the driver is older than its library"]),
@@ -263,6 +265,61 @@ def _fields(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
+def test_memory_of_a_pid_that_means_nothing_here_is_our_own_too() -> None:
+    """In a container the driver shows the pids of the host."""
+    ours = running(model("x"), pid=50, gpus=("GPU-00",))
+    card = gpu(0, 43 * GIB, processes=(GpuProcess(3_999_999, 43 * GIB),))
+    assert [one.who for one in cards(host(card), [ours], [])[0].holdings] == ["x"]
+    assert indexes(placed([model("a")], host(card), leaving=[ours])) == {"a": (0,)}
+    left = Instance(ours.marker, Phase.FAILED, None, ours.children, ours.spec, gpus=ours.gpus)
+    assert indexes(placed([model("a")], host(card), leaving=[left])) == {"a": (0,)}
+
+
+def test_an_engine_of_another_project_that_still_loads_holds_what_it_will_take() -> None:
+    other = running(model("x"), pid=50, gpus=("GPU-00",))
+    (found,) = cards(host(gpu(0, GIB, processes=(GpuProcess(50, GIB, "me", "vllm"),))), [], [], [other])
+    assert found.room == CARD - int(0.9 * CARD)
+    assert [one.who for one in found.holdings] == ["x of lab-1234"]
+
+
+def test_an_engine_that_took_more_than_its_share_holds_that() -> None:
+    ours = running(model("x", share=0.5), pid=50, gpus=("GPU-00",))
+    (found,) = cards(host(gpu(0, 30 * GIB, processes=(GpuProcess(51, 30 * GIB),))), [ours])
+    assert found.room == 18 * GIB
+
+
+def test_a_card_that_tells_no_memory_is_taken_unreckoned() -> None:
+    unified = Gpu(0, "GPU-00", "GB10", processes=(GpuProcess(7, 300 << 20, "root", "Xorg"),))
+    assert placed([model("a")], host(unified)).placements["a"].needs == (0,)
+
+
+def test_a_desktop_does_not_close_a_card_in_exclusive_mode() -> None:
+    card = gpu(0, 100 << 20, mode="exclusive", processes=(GpuProcess(7, 100 << 20, "root", "Xorg"),))
+    assert indexes(placed([model("a")], host(card))) == {"a": (0,)}
+
+
+def test_what_was_somewhere_stays_there_and_the_new_goes_around_it() -> None:
+    found = [ask(model("new")), ask(model("old"), ["GPU-00"])]
+    assert indexes(place(found, cards(host(), ()), ())) == {"old": (0,), "new": (1,)}
+
+
+def test_cards_of_two_sizes_each_give_their_share() -> None:
+    small = Gpu(1, "GPU-11", "RTX 4090", 24 * GIB)
+    answer = placed([model("a", tp=2)], host(gpu(0), small))
+    assert answer.placements["a"].needs == (int(0.9 * CARD), int(0.9 * 24 * GIB))
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"), [(["GPU-11", "GPU-22"], (1, 2)), (["GPU-77", "GPU-22"], (2, 3)), ([], (2, 3))]
+)
+def test_what_is_to_come_back_is_never_refused(before: list[str], expected: tuple[int, ...]) -> None:
+    full = [
+        gpu(index, (47 - index) * GIB, processes=(GpuProcess(9, (47 - index) * GIB, "bob", "x"),)) for index in range(4)
+    ]
+    answer = place([ask(model("a", tp=2), before)], cards(host(*full), ()), (), insist=True)
+    assert (indexes(answer), answer.errors) == ({"a": expected}, ())
+
+
 # --------------------------------------------------------------------------------------------------------- properties
 
 SHARES = st.sampled_from([0.2, 0.3, 0.5, 0.6, 0.9, 1.0])
@@ -281,7 +338,7 @@ def test_no_card_is_promised_more_than_it_has(sizes: list[tuple[int, float]], us
     answer = placed(chosen(sizes), inventory)
     for card in inventory.gpus:
         on_it = [share for number, (_, share) in enumerate(sizes) if card.index in _at(answer, f"m{number}")]
-        assert sum(ceil(share * CARD) for share in on_it) <= (card.free if on_it else CARD)
+        assert sum(int(share * CARD) for share in on_it) <= (card.free if on_it else CARD)
     for number, (count, _) in enumerate(sizes):
         assert len(_at(answer, f"m{number}")) in (0, count)
     assert len(answer.placements) + len(answer.errors) == len(sizes)
@@ -323,10 +380,16 @@ def _possible(sizes: Sequence[tuple[int, float]], free: Sequence[int]) -> bool:
     """Every way there is, tried."""
     ways = [[mask for mask in range(1 << len(free)) if mask.bit_count() == count] for count, _ in sizes]
     for masks in product(*ways):
-        loads = [
-            sum(ceil(share * CARD) for mask, (_, share) in zip(masks, sizes, strict=True) if mask >> index & 1)
-            for index in range(len(free))
-        ]
-        if all(load <= room for load, room in zip(loads, free, strict=True)):
+        if all(_carries(room, _on(index, masks, sizes)) for index, room in enumerate(free)):
             return True
     return False
+
+
+def _on(index: int, masks: Sequence[int], sizes: Sequence[tuple[int, float]]) -> list[int]:
+    return [int(share * CARD) for mask, (_, share) in zip(masks, sizes, strict=True) if mask >> index & 1]
+
+
+def _carries(room: int, loads: Sequence[int]) -> bool:
+    """A card that is shared keeps what the last to come takes before it measures."""
+    shared = len(loads) > 1 or room < CARD
+    return not loads or sum(loads) + (CONTEXT if shared else 0) <= room

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from simulator import simulate
 
 from orchestrator import declared
+from orchestrator.cards import sits_on
 from orchestrator.errors import OrchError
+from orchestrator.history import fallback
 from orchestrator.load import load_environment, load_set
 from orchestrator.model import (
     Deployment,
@@ -27,10 +29,11 @@ from orchestrator.model import (
     Observed,
     Phase,
     Policy,
+    Record,
     RuntimeInfo,
     RuntimeState,
 )
-from orchestrator.plan import Plan, Repair, Start, Stop
+from orchestrator.plan import AwaitReady, Plan, Repair, Start, Stop
 from orchestrator.reconcile import Options, reconcile, recover
 from orchestrator.render import plan_text, status_text
 from orchestrator.resolve import resolve
@@ -269,17 +272,19 @@ def test_what_an_unbuilt_runtime_needs_is_found_out_once_it_is_built(
 
 @st.composite
 def gpu_worlds(draw: st.DrawFn) -> tuple[list[Deployment], Observed, Options]:
-    """Some deployments run, each somewhere; some of them, and others, are wanted, maybe differently."""
+    """Some deployments run, each somewhere, of some only children are left; some of them, and others, are wanted, maybe
+    differently."""
     cards, instances, records, spare = [gpu(index) for index in range(3)], [], [], [1.0] * 3
     for place, name in enumerate("abc"):
         share = draw(st.sampled_from([0.3, 0.5, 0.9]))
         index = draw(st.sampled_from([0, 1, 2]))
-        if draw(st.booleans()) and spare[index] >= share:
+        kind = draw(st.sampled_from(["absent", "alive", "alive", "left"]))
+        if kind != "absent" and spare[index] >= share:
             spare[index] -= share
             one = model(name, 8000 + place, share=share)
-            at = 4000 + 100 * place
-            instances.append(running(one, pid=at, gpus=(f"GPU-{index}{index}",)))
-            records.append(remembered(one))
+            at, given = 4000 + 100 * place, draw(st.sampled_from([f"GPU-{index}{index}", str(index)]))
+            instances.append((running if kind == "alive" else leftovers)(one, pid=at, gpus=(given,)))
+            records.append(with_gpus(remembered(one), (given,)))
             held = GpuProcess(at + 1, int(share * 40 * GIB))
             old = cards[index]
             cards[index] = replace(old, used=old.used + (held.memory or 0), processes=(*old.processes, held))
@@ -288,19 +293,65 @@ def gpu_worlds(draw: st.DrawFn) -> tuple[list[Deployment], Observed, Options]:
         for place, name in enumerate("abcd")
         if draw(st.booleans())
     ]
-    return desired, world(instances, Inventory(tuple(cards)), records=records), Options(prune=draw(st.booleans()))
+    options = Options(prune=draw(st.booleans()))
+    return desired, world(instances, Inventory(tuple(cards)), records=records), options
+
+
+def with_gpus(record: Record, gpus: tuple[str, ...]) -> Record:
+    assert record.revision is not None
+    return replace(record, revision=replace(record.revision, gpus=gpus))
+
+
+def planned(drawn: tuple[list[Deployment], Observed, Options]) -> Plan:
+    desired, observed, options = drawn
+    try:
+        return reconcile(desired, observed, options)
+    except OrchError:
+        return Plan()
 
 
 @given(gpu_worlds())
 @settings(deadline=None)
 def test_a_plan_never_fills_a_card_over_and_leaves_nothing_to_do(drawn: tuple[Any, Observed, Options]) -> None:
     desired, observed, options = drawn
-    try:
-        plan = reconcile(desired, observed, options)
-    except OrchError:
+    if (plan := planned(drawn)).empty:
         return
     after = simulate(observed, plan.steps)  # asserts on its way that no card is over-full
     assert reconcile(desired, after, options).empty
+
+
+@given(gpu_worlds(), st.integers(0, 3))
+@settings(deadline=None)
+def test_what_a_failed_start_had_stopped_comes_back_to_where_it_was(
+    drawn: tuple[Any, Observed, Options], which: int
+) -> None:
+    """The start fails; what was stopped before it, and what had not come up yet, is brought back."""
+    _, observed, _ = drawn
+    plan = planned(drawn)
+    places = [place for place, step in enumerate(plan.steps) if isinstance(step.change, Start)]
+    if not places:
+        return
+    at = places[which % len(places)]
+    done = plan.steps[: at + 1]
+    up = {step.name for step in done if isinstance(step.change, AwaitReady)}
+    stopped = {step.change.instance.name for step in done if isinstance(step.change, Stop)} - up
+    now = simulate(observed, done)
+    back = fallback(stopped, observed)
+    again = recover(plan.steps[at].name, back, now)
+    assert set(starts(again)) == stopped
+    failed = plan.steps[at].name
+    staying = [one for one in now.instances if one.leader and one.name != failed]
+    were = [next(one for one in observed.instances if one.name == name) for name in sorted(stopped)]
+    for was in were:
+        (card,) = [one for one in FOUR.gpus if sits_on(was, one)]
+        load = sum(_share(one) for one in (*staying, *were) if sits_on(one, card))
+        assert starts(again)[was.name] == (card.index,) or load > card.usable
+
+
+def _share(instance: Instance) -> int:
+    assert instance.spec is not None
+    assert instance.spec.serve.gpu_memory_utilization is not None
+    return int(instance.spec.serve.gpu_memory_utilization * 48 * GIB)
 
 
 # ---------------------------------------------------------------------------------------------------------- the status

@@ -7,7 +7,7 @@ from orchestrator.model import Gpu, GpuProcess, Inventory, Placement
 from orchestrator.vacancy import RELEASE, await_vacancy
 
 GIB = 1 << 30
-HERE = Placement(("GPU-b",), (1,), 40 * GIB)
+HERE = Placement(("GPU-b",), (1,), (40 * GIB,))
 
 
 class Host:
@@ -37,7 +37,9 @@ def test_it_returns_as_soon_as_the_driver_shows_the_memory_free() -> None:
     host = Host(after=3.0)
     await_vacancy("a", HERE, host, host, host.said.append)
     assert 3.0 <= host.time < 3.5
-    words = "a: waiting for memory: GPU 1 has 18.0 GiB free, the rest held by pid 7 bob python"
+    words = (
+        "a: waiting for memory: GPU 1 has 18.0 GiB free of the 40.0 GiB it needs (the rest is held by pid 7 bob python)"
+    )
     assert set(host.said) == {words}
 
 
@@ -55,7 +57,5 @@ def test_a_start_whose_need_is_not_known_does_not_wait() -> None:
 
 def test_memory_that_does_not_come_free_is_a_failure_that_names_its_holder() -> None:
     host = Host(after=RELEASE * 2)
-    with pytest.raises(
-        HostError, match=r"GPU 1 has 18\.0 GiB free, the rest held by pid 7 bob python, of the 40\.0 GiB"
-    ):
+    with pytest.raises(HostError, match=r"GPU 1 has 18\.0 GiB free of the 40\.0 GiB it needs"):
         await_vacancy("a", HERE, host, host, host.said.append)
