@@ -1,6 +1,7 @@
 """The host that an environment declares, as if nothing ran on it: what a plan is made against elsewhere. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from orchestrator.cards import cards
 from orchestrator.engines.repos import repos
@@ -21,14 +22,25 @@ def observed(desired: Sequence[Deployment], environment: Environment) -> Observe
     )
 
 
-def crowded(desired: Sequence[Deployment], environment: Environment) -> list[PlanError]:
-    """Why these do not fit together on the host that their environment declares; nothing where it declares none."""
-    if environment.host_gpus is None:
-        return []
-    seen = observed(desired, environment)
-    found, errors = asks([one for one in desired if one.environment == environment.name], seen)
-    host = seen.inventory or Inventory()
-    return [*errors, *place(found, cards(host, ()), host.links).errors]
+def crowded(desired: Sequence[Deployment], environments: Sequence[Environment]) -> list[PlanError]:
+    """Why these do not fit together on the hosts that their environments declare. Two that declare the same host mean
+    the same; one that declares none says nothing."""
+    errors: list[PlanError] = []
+    for host in dict.fromkeys(one.host_gpus for one in environments if one.host_gpus):
+        there = [one for one in environments if one.host_gpus == host]
+        names = {one.name for one in there}
+        # Which card has which UUID is the host's to know; that there are enough of them is told from here.
+        wanted = [_counted(one) for one in desired if one.environment in names]
+        found, refused = asks(wanted, observed(wanted, there[0]))
+        errors += [*refused, *place(found, cards(inventory(there[0]), ()), ()).errors]
+    return errors
+
+
+def _counted(wanted: Deployment) -> Deployment:
+    pinned = wanted.spec.gpus
+    if not isinstance(pinned, tuple) or all(gpu.isdigit() for gpu in pinned):
+        return wanted
+    return replace(wanted, spec=replace(wanted.spec, gpus=len(pinned)))
 
 
 def inventory(environment: Environment) -> Inventory:

@@ -54,7 +54,7 @@ class Rehearsal:
             check_flags(profile, known.engine, self.all, findings)
         subject = Subject(known.engine, self.config(profile, environment), environment.host_gpus, environment.env)
         check_model(profile, subject, findings)
-        for error in declared.crowded([resolve(profile, environment, {})], environment):
+        for error in declared.crowded([resolve(profile, environment, {})], [environment]):
             findings.add(("gpus",), error.why, error.do, code="does-not-fit")
         return findings
 

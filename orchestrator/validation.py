@@ -173,7 +173,7 @@ def _together(profiles: Sequence[Profile], question: Question) -> list[OrchError
     environments = [load_environment(environment_file(one, question.root), question.variables) for one in names]
     known = {one.name: one for one in environments}
     desired = [resolve(one, known[one.environment], {}) for one in profiles]
-    crowd = [error for one in environments for error in crowded(desired, one)]
+    crowd = crowded(desired, environments)
     for error in crowd:
         error.code = error.code or "does-not-fit"
     return [*clashes(profiles), *crowd]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import BUILT, leftovers, remembered, running, seen, wanted
+from builders import BUILT, VENV, leftovers, remembered, running, seen, wanted
 from golden import check
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +19,9 @@ from orchestrator.history import fallback
 from orchestrator.load import load_environment, load_set
 from orchestrator.model import (
     Deployment,
+    Environment,
     Gpu,
+    GpuDeclaration,
     GpuLink,
     GpuProcess,
     Instance,
@@ -97,10 +99,24 @@ def test_all_shipped_profiles_together_are_refused_with_a_table() -> None:
 def test_a_set_is_held_against_the_host_that_its_environment_declares() -> None:
     environment = load_environment(ROOT / "environments/rtx6000-ada.yaml", {"HOME": "/home/u"})
     some = [replace(model(name, 8000 + place), environment="rtx6000-ada") for place, name in enumerate("abcde")]
-    assert declared.crowded(some[:4], environment) == []
-    (error,) = declared.crowded(some, environment)
+    assert declared.crowded(some[:4], [environment]) == []
+    (error,) = declared.crowded(some, [environment])
     assert str(error).startswith("profiles/e.yaml:12:7: cannot place e: it needs 1 GPU with 43.2 GiB free: GPU 0 has")
-    assert declared.crowded(some, replace(environment, host_gpus=None)) == []
+    assert declared.crowded(some, [replace(environment, host_gpus=None)]) == []
+
+
+def test_two_environments_that_declare_one_host_mean_the_same() -> None:
+    gpus = GpuDeclaration("RTX", 1, 48 * GIB, "8.9")
+    pair = [Environment(name, VENV, host_gpus=gpus) for name in ("e1", "e2")]
+    some = [replace(model(name, port), environment=name) for name, port in (("e1", 8000), ("e2", 8001))]
+    (error,) = declared.crowded(some, pair)
+    assert "cannot place e2" in str(error)
+
+
+def test_a_uuid_of_a_declared_host_is_the_hosts_to_know() -> None:
+    lab = Environment("lab", VENV, host_gpus=GpuDeclaration("RTX", 1, 48 * GIB, "8.9"))
+    assert declared.crowded([model("a", 8000, gpus=("GPU-5d1f",))], [lab]) == []
+    assert "GPU 7" in str(declared.crowded([model("a", 8000, gpus=("7",))], [lab])[0])
 
 
 def test_an_environment_that_declares_no_host_is_named() -> None:
