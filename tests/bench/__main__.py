@@ -1,11 +1,16 @@
-"""`make bench`: how much the commands cost, and how fast weights come. One JSON document on stdout."""
+"""`make bench`: how much the commands cost, how long a CI waits, how fast weights come. One JSON document on stdout."""
 
 import json
 import sys
 
-from tests.bench import commands, fetch
+from tests.bench import commands, fetch, validate
 
-PARTS = {"commands": commands.measure_all, "fetch": fetch.measure_all}
+PARTS = {
+    "commands": commands.measure_all,
+    "validate": validate.measure_all,
+    "fetch": fetch.measure_all,
+    "plans": plans.measure_all,
+}
 
 
 def main(wanted: list[str]) -> None:
