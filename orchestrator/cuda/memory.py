@@ -63,6 +63,11 @@ class Memory:
             "laid": list(links.broken(laid)) if laid else None,
         }
 
+    @property
+    def key(self) -> str:
+        """Of the question and all that its answer depends on, as far as that is known before it is asked."""
+        return json.dumps([str(self._file), self._seen], sort_keys=True)
+
     def read(self) -> Findings | None:
         kept = read_json(self._file) or {}
         found = from_file(Findings, kept.get("findings"))

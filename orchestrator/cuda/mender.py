@@ -21,6 +21,7 @@ class CudaReader:
     def __init__(self, variables: Mapping[str, str], cache_dir: Path, places: Places | None = None) -> None:
         self.variables, self.cache_dir = variables, cache_dir
         self.home = variables.get("HOME") or str(Path.home())
+        self._told: dict[str, Findings] = {}
         self.places = places or Places()
 
     def mend(self, wanted: Deployment, info: RuntimeInfo) -> Mend | None:
@@ -67,15 +68,16 @@ class CudaReader:
         env = self.environment(wanted, info, laid)
         places = self.places_of(wanted, info)
         memory = Memory(self.cache_dir / "cuda", wanted.environment, info, env, places, laid)
-        if kept := memory.read():
+        if kept := self._told.get(memory.key) or memory.read():
             return kept
         found = _tested(info, env, places, always=bool(_stale(laid, wanted.policy.libcuda)))
         if all(trial.settled for trial in found.trials):
+            self._told[memory.key] = found
             self.remember(memory, found)
         return found
 
     def remember(self, memory: Memory, found: Findings) -> None:
-        """A reader writes nothing: a plan that nobody carries out tests anew each time."""
+        """A reader writes nothing: for another plan it tests anew."""
 
     def environment(self, wanted: Deployment, info: RuntimeInfo, laid: Laid | None) -> dict[str, str]:
         """Of the engine, but for which GPUs it sees."""
