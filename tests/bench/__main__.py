@@ -3,7 +3,7 @@
 import json
 import sys
 
-from tests.bench import commands, fetch, validate
+from tests.bench import commands, fetch, plans, validate
 
 PARTS = {
     "commands": commands.measure_all,
