@@ -201,7 +201,8 @@ class _Reader:
 
     def _exact(self, option: str) -> Flag | None:
         known = (engine.find(option) for engine in self.engines if option.startswith("-"))
-        return next((flag for flag in known if flag and flag.options), None)
+        fits = (one for one in known if one and one.options and (option in one.options or option.startswith("--")))
+        return next(fits, None)
 
 
 def _mistaken(grouped: dict[str, list[Given]]) -> list[str]:

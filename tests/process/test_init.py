@@ -39,7 +39,7 @@ def test_a_first_profile_must_come_with_an_environment_and_be_valid(empty: Sandb
     assert sorted(files(empty)) == ["environments/default.yaml", "profiles/qwen3-32b-awq.yaml"]
     assert "environments/default.yaml is written" in done.stdout
     checked = empty.orch("validate")
-    assert (checked.code, checked.stderr) == (0, "")
+    assert (checked.code, "warning" in checked.stderr) == (0, False), checked.stderr
     mode = (empty.project / "profiles" / "qwen3-32b-awq.yaml").stat().st_mode & 0o777
     assert mode == 0o666 & ~umask()
 
@@ -181,12 +181,12 @@ def test_what_a_profile_cannot_say_must_be_said(sandbox: Sandbox) -> None:
 # ------------------------------------------------------------------------------------------------------ a process
 
 
-def serving(sandbox: Sandbox, runtime: Path, port: int) -> Background:
+def serving(sandbox: Sandbox, runtime: Path, port: int, *more: str) -> Background:
     """An engine that someone started without orch."""
     command = [str(runtime / "bin/vllm"), "serve", str(MODEL), "--port", str(port), "--host=127.0.0.1", "-tp", "1"]
     command += ["--max_model_len", "128", "--enforce-eager", "--served-model-name", "a", "b"]
     env = {"CUDA_VISIBLE_DEVICES": "1,0", "VLLM_LOGGING_LEVEL": "INFO", "HF_TOKEN": SECRETS[0], "EDITOR": "vi"}
-    found = sandbox.start_command(command, env)
+    found = sandbox.start_command([*command, *more], env)
     wait_until(lambda: ask(port)[0] == 200)
     return found
 
@@ -209,6 +209,18 @@ def test_a_running_server_must_become_a_profile_with_its_flags(
     assert not any(SECRETS[0] in text for text in (*files(empty).values(), done.stdout, done.stderr))
     assert f"process {engine.process.pid} goes on as it is" in done.stderr
     assert ask(port)[0] == 200
+
+
+def test_a_process_that_an_engine_started_must_lead_to_it(
+    empty: Sandbox, fake_runtime: Path, free_port: Callable[[], int]
+) -> None:
+    empty.allow_leftovers()
+    engine = serving(empty, fake_runtime, free_port(), "--fake-children", "1")
+    child = next(pid for pid in empty.living() if pid != engine.process.pid)
+    done = empty.orch("init", "--from-pid", str(child), "-f", "-")
+    assert done.code == 0, done.stderr
+    assert f"What process {engine.process.pid} starts" in done.stdout
+    assert files(empty) == {}
 
 
 def test_an_engine_of_orchs_must_be_refused(project: Project) -> None:

@@ -278,7 +278,10 @@ def environment_of(found: Taken) -> Environment:
 def test_any_words_of_a_process_are_read_or_refused_in_words(words: tuple[str, ...]) -> None:
     found = in_argv(("vllm", "serve", "X/Y", *words), {}, "/work")
     assert found is not None
-    assert take(found, ENGINES, place()).profile.model.repo is not None
+    try:
+        assert take(found, ENGINES, place()).profile.model.label
+    except OrchError as error:
+        assert str(error).startswith("cannot ")
 
 
 # ---------------------------------------------------------------------------------------- scripts that people have
