@@ -39,6 +39,13 @@ def _fields(profile: Profile, engine: Engine, findings: Findings) -> None:
             _wrong(path, flag, why, engine, findings)
 
 
+def given(profile: Profile) -> tuple[str, ...]:
+    """The flags that a profile uses, as the engine writes them."""
+    fields = [name for name, value in _values(profile).items() if value is not None]
+    names = [*fields, *(name.partition(".")[0] for name in profile.serve.args)]
+    return tuple(dict.fromkeys(name.replace("_", "-") for name in names))
+
+
 def _values(profile: Profile) -> dict[str, Json]:
     serve, model = profile.serve, profile.model
     return {
@@ -87,13 +94,15 @@ def _unknown(name: str, path: Path, engine: Engine, others: Callable[[], Sequenc
         findings.warn(path, f"is short for {_key(whole)}", "write it out", code="short-flag")
         return
     why = f"vllm {engine.version} has no flag --{name.replace('_', '-')}"
-    known = history(name, others())
-    if known and known.removed and _after(engine.version, known.last_in):
-        why += f": it was removed in {known.removed}"
-        findings.add(path, why, _instead(known.last) or "remove it", code="removed-flag")
-    elif known and known.added and _after(known.added, engine.version):
-        why += f": it was added in {known.added}"
-        findings.add(path, why, f"remove it, or use vllm {known.added} or newer", code="newer-flag")
+    all_known = others()
+    past = history(name, [*(one for one in all_known if _after(engine.version, one.version)), engine])
+    future = history(name, [engine, *(one for one in all_known if _after(one.version, engine.version))])
+    if past:
+        why += f": it was removed in {past.removed}"
+        findings.add(path, why, _instead(past.last) or "remove it", code="removed-flag")
+    elif future:
+        why += f": it was added in {future.added}"
+        findings.add(path, why, f"remove it, or use vllm {future.added} or newer", code="newer-flag")
     else:
         close = did_you_mean(name.replace("_", "-"), engine.names()).replace("-", "_")
         findings.add(path, why, close or "see `orch engine flags`", code="unknown-flag")

@@ -192,7 +192,9 @@ class _Walk:
         if spec.gpus != 0 and not self.insist and self.world.cuda.is_missing(wanted, info):
             why = f"{info.engine} {info.version} computes on GPUs, and there is no libcuda on this host"
             raise PlanError(f"start {wanted.name}", why, "see `orch doctor`", wanted.source.at("environment"))
-        if complaint := self.world.runtimes.check_argv(info, vllm.flags(spec, info.style), self.world.events.say):
+        self.world.runtimes.learn(info, self.world.events.say)
+        flags = vllm.flags(spec, info.style, None, self.world.runtimes.engine(info))
+        if complaint := self.world.runtimes.check_argv(info, flags, self.world.events.say):
             why = f"{info.engine} {info.version} refuses its flags: {complaint}"
             raise PlanError(f"start {wanted.name}", why, "correct them in the profile", wanted.source.at("serve"))
 
@@ -219,7 +221,7 @@ class _Walk:
         file = world.weights.model_file(wanted)
         laid = world.cuda.in_force(wanted)
         env = child(world.host.variables, info, spec, marker, placement, laid)
-        launch = Launch(vllm.argv(spec, info, file), env)
+        launch = Launch(vllm.argv(spec, info, file, world.runtimes.engine(info)), env)
         if placement:
             await_vacancy(wanted.name, placement, world.gpus, world.clock, world.events.progress)
         self.began[wanted.name] = world.clock.monotonic()

@@ -83,7 +83,10 @@ class _Engine:
         self.pid = 0
         # Kept, for subprocess itself reaps a child whose object is gone, and its status with it.
         self.child = shell.spawn(
-            vllm.argv(wanted.spec, info, world.weights.model_file(wanted)), {**env, **secrets}, Path.cwd(), None
+            vllm.argv(wanted.spec, info, world.weights.model_file(wanted), world.runtimes.engine(info)),
+            {**env, **secrets},
+            Path.cwd(),
+            None,
         )
         self.pid = self.child.pid
         for number in self.early:

@@ -29,8 +29,7 @@ def check_model(profile: Profile, subject: Subject, findings: Findings) -> None:
     if subject.engine and subject.host:
         _capability(profile, subject.engine, subject.config, subject.host, findings)
     if subject.config is None:
-        what = f"the heads and the context of {profile.model.label} could not be checked: its config.json is not here"
-        findings.note(("model",), what)
+        findings.note(("model",), "heads and context could not be checked: the model's config.json is not here")
         return
     _heads(profile, subject.config, findings)
     if subject.env.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN") != "1":

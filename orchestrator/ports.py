@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.cached import Adoption, Found, Removal, User
+from orchestrator.engines.knowledge import Engine
 from orchestrator.model import (
     Attempt,
     Deployment,
@@ -111,6 +112,10 @@ class Target(TargetReader, Protocol):
 
 class RuntimeReader(Protocol):
     def state(self, spec: RuntimeSpec) -> RuntimeState: ...
+    def engine(self, info: RuntimeInfo) -> Engine | None:
+        """What its version takes on the command line: as it told itself, or as the nearest version that is known."""
+        ...
+
     def look(self, spec: RuntimeSpec, say: "Say") -> RuntimeInfo:
         """What is in an existing runtime, asked of its own Python and not remembered. Raises RuntimeFailure."""
         ...
@@ -119,6 +124,10 @@ class RuntimeReader(Protocol):
 
 class Runtimes(RuntimeReader, Protocol):
     def ensure(self, spec: RuntimeSpec, say: "Say") -> RuntimeInfo: ...
+    def learn(self, info: RuntimeInfo, say: "Say") -> None:
+        """Has an engine of which nobody knows what it takes told it, once. ``say`` hears when it could not."""
+        ...
+
     def check_argv(self, info: RuntimeInfo, argv: Sequence[str], say: "Say") -> str | None:
         """None, or the complaint of the engine's own parser about these flags. ``say`` hears it when the parser could
         not be asked."""

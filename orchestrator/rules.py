@@ -34,6 +34,17 @@ RULES: Mapping[str, str] = {
     "duplicate-flag": "A flag is given twice, in two spellings.",
     "indivisible-gpus": "The GPUs do not divide into the tensor and pipeline parallel ranks.",
     "same-name": "Two profiles have the same name.",
+    # profiles against the engine's version, the model and the declared host
+    "unknown-flag": "This version of the engine has no such flag.",
+    "removed-flag": "An older version of the engine had this flag.",
+    "newer-flag": "A newer version of the engine has this flag.",
+    "flag-value": "This version of the engine does not take this value.",
+    "flag-choice": "This version of the engine knows no such choice by itself; a plugin may bring it.",
+    "deprecated-flag": "This version of the engine gives the flag up.",
+    "short-flag": "A flag is not written out.",
+    "indivisible-heads": "The tensor parallel ranks do not divide the model's attention heads.",
+    "context-too-long": "The model does not read so many tokens.",
+    "capability": "The quantization needs newer GPUs than the declared host has.",
     # environments
     "environment-missing": "A profile names an environment that has no file.",
     "name-mismatch": "An environment has another name than its file.",

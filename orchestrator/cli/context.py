@@ -36,7 +36,7 @@ class Context:
         return Eyes(
             state=StateReader(self.state_dir, self.root),
             target=LocalReader(),
-            runtimes=RuntimeReader(_home("DATA", ".local/share"), _home("CACHE", ".cache"), variables),
+            runtimes=runtime_reader(variables),
             host=LocalHost(variables),
             prober=HttpProber(),
             clock=SystemClock(),
@@ -52,7 +52,7 @@ class Context:
         return World(
             state=State(self.state_dir, self.root),
             target=Local(),
-            runtimes=Runtimes(_home("DATA", ".local/share"), _home("CACHE", ".cache"), variables),
+            runtimes=runtimes(variables),
             host=LocalHost(variables),
             prober=HttpProber(),
             clock=SystemClock(),
@@ -140,9 +140,17 @@ def known_names() -> list[str]:
     return sorted(profiles | set(specs(here.eyes)))
 
 
+def runtime_reader(variables: Mapping[str, str]) -> RuntimeReader:
+    return RuntimeReader(_home("DATA", ".local/share"), _home("CACHE", ".cache"), variables)
+
+
+def runtimes(variables: Mapping[str, str]) -> Runtimes:
+    return Runtimes(_home("DATA", ".local/share"), _home("CACHE", ".cache"), variables)
+
+
 def _runtime_env(variables: Mapping[str, str]) -> Callable[[RuntimeSpec], Mapping[str, str]]:
     """What activating a conda environment sets, once it was looked into."""
-    reader = RuntimeReader(_home("DATA", ".local/share"), _home("CACHE", ".cache"), variables)
+    reader = runtime_reader(variables)
 
     def read(spec: RuntimeSpec) -> Mapping[str, str]:
         info = reader.state(spec).info if spec.kind == "conda" else None

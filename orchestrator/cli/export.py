@@ -53,7 +53,7 @@ def export(
     placement = Placement(instance.gpus) if instance and instance.gpus else None
     made = Export(
         wanted,
-        vllm.argv(wanted.spec, info, here.eyes.weights.model_file(wanted)),
+        vllm.argv(wanted.spec, info, here.eyes.weights.model_file(wanted), here.eyes.runtimes.engine(info)),
         unmarked({}, info, wanted.spec, placement, here.eyes.cuda.in_force(wanted)),
         f"{info.engine} {info.version}",
         placed=placement is not None,

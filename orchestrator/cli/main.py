@@ -13,6 +13,7 @@ from orchestrator import __version__
 from orchestrator.cli import (
     apply,
     doctor,
+    engine,
     export,
     gc,
     gpus,
@@ -61,6 +62,7 @@ app.command("apply")(apply.apply)
 app.command("status")(status.status)
 app.command("pull")(pull.pull)
 app.add_typer(models.app, name="models")
+app.add_typer(engine.app, name="engine")
 app.command("logs")(logs.logs)
 app.command("stop")(lifecycle.stop)
 app.command("start")(lifecycle.start)

@@ -9,6 +9,7 @@ from orchestrator.cli import options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from orchestrator.rehearsal import Rehearsal
     from orchestrator.verdicts import Verdict, Where
 
 
@@ -16,6 +17,10 @@ def validate(
     paths: options.Paths = None,
     together: Annotated[bool, typer.Option("--together", help="Also as one set: ports and GPUs.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Take every warning for an error.")] = False,
+    engine: Annotated[
+        str | None,
+        typer.Option("--engine", metavar="VERSION", help="Against this version of vLLM, as vllm==0.33.0: a rehearsal."),
+    ] = None,
     given: options.Set = None,
     root: options.Root = None,
     output: Annotated[
@@ -33,12 +38,25 @@ def validate(
     from orchestrator.validation import Question, validate
 
     base = project_root(paths or (), root, str(Path.cwd()))
-    question = Question(base, os.environ, given or (), together=together)
+    judge = _rehearsal(engine).findings
+    question = Question(base, os.environ, given or (), judge, together=together)
     found = validate(paths or [str(base / "profiles")], question)
     if strict:
         found = verdicts.strict(found)
     _print(found, output)
     return 0 if verdicts.valid(found) else 1
+
+
+def _rehearsal(engine: str | None) -> "Rehearsal":
+    import os
+
+    from orchestrator.cli.context import runtime_reader
+    from orchestrator.engine_data import shipped
+    from orchestrator.rehearsal import Rehearsal, asked_for
+
+    given = asked_for(engine, shipped()) if engine else ""
+    reader = runtime_reader(dict(os.environ))
+    return Rehearsal(reader, reader.told, os.environ, given)
 
 
 def _print(found: "Sequence[Verdict]", output: options.Report) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 
+from orchestrator.engines.knowledge import Engine, Flag
 from orchestrator.engines.repos import with_commits
 from orchestrator.model import Endpoint, Json, RuntimeInfo, RuntimeSpec, Spec
 
@@ -11,13 +12,14 @@ MEMORY_SHARE = 0.92
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
 
 
-def argv(spec: Spec, runtime: RuntimeInfo, file: str | None = None) -> tuple[str, ...]:
+def argv(spec: Spec, runtime: RuntimeInfo, file: str | None = None, engine: Engine | None = None) -> tuple[str, ...]:
     """The whole command. Flags that orch owns come first, in a fixed order; then ``args`` sorted by name. ``file``
-    stands for the model where the engine would not find it by its name."""
-    return (*runtime.program, *flags(spec, runtime.style, file))
+    stands for the model where the engine would not find it by its name; ``engine`` is what its version takes, if that
+    is known."""
+    return (*runtime.program, *flags(spec, runtime.style, file, engine))
 
 
-def flags(spec: Spec, style: str, file: str | None = None) -> tuple[str, ...]:
+def flags(spec: Spec, style: str, file: str | None = None, engine: Engine | None = None) -> tuple[str, ...]:
     spec = with_commits(spec)
     model = file or spec.model.label
     serve = spec.serve
@@ -30,10 +32,11 @@ def flags(spec: Spec, style: str, file: str | None = None) -> tuple[str, ...]:
     given += _flag("pipeline_parallel_size", serve.pipeline_parallel_size if serve.pipeline_parallel_size > 1 else None)
     given += _flag("max_model_len", serve.max_model_len)
     given += _flag("gpu_memory_utilization", serve.gpu_memory_utilization)
-    # Without it a TERM cuts every request in flight: the engine's own default is 0.
-    given += _flag("shutdown_timeout", int(spec.drain)) if spec.drain >= 1 else []
+    # Without it a TERM cuts every request in flight: the engine's own default is 0. Old versions know none.
+    drains = spec.drain >= 1 and (engine is None or engine.find("shutdown_timeout") is not None)
+    given += _flag("shutdown_timeout", int(spec.drain)) if drains else []
     for name in sorted(serve.args):
-        given += _flag(name, serve.args[name])
+        given += _flag(name, serve.args[name], engine.find(name) if engine else None)
     return tuple(given)
 
 
@@ -66,20 +69,23 @@ def endpoint(spec: Spec) -> Endpoint:
     return Endpoint(host, spec.serve.port, tls=spec.serve.args.get("ssl_certfile") is not None)
 
 
-def _flag(name: str, value: Json) -> list[str]:
-    """None is "not given". False becomes ``--no-x``, which every boolean flag of the engine takes; lists become
-    several words, mappings the engine's JSON."""
+def _flag(name: str, value: Json, known: Flag | None = None) -> list[str]:
+    """None is "not given". False becomes ``--no-x``, unless the version is ``known`` to have no such flag; lists become
+    several words, or what it takes them as; mappings the engine's JSON."""
     flag = "--" + name.replace("_", "-")
     if value is None:
         return []
     if value is True:
         return [flag]
     if value is False:
-        return ["--no-" + flag.removeprefix("--")]
+        return [] if known and not known.negations else ["--no-" + flag.removeprefix("--")]
     if isinstance(value, Mapping):
         return [flag, _json(value)]
     if isinstance(value, list | tuple):
-        return [flag, *(_word(item) for item in value)]
+        if known and known.type == "json":
+            return [flag, _json(value)]
+        words = [_word(item) for item in value]
+        return [part for word in words for part in (flag, word)] if known and known.repeats else [flag, *words]
     # "--flag=-1" and not "--flag -1": argparse would read a leading dash as another flag.
     word = _word(value)
     return [f"{flag}={word}"] if word.startswith("-") else [flag, word]

@@ -7,12 +7,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from orchestrator import engine_data
 from orchestrator.codec import from_file, to_json
+from orchestrator.engines.knowledge import Engine
+from orchestrator.engines.versions import nearest, order
 from orchestrator.errors import RuntimeFailure
 from orchestrator.files import read_json, write_json
 from orchestrator.model import Json, RuntimeInfo, RuntimeSpec, RuntimeState
 from orchestrator.ports import Say
 from orchestrator.runtimes import build, conda, inspect
+from orchestrator.runtimes.flags import ask
 from orchestrator.shell import CommandFailed, run
 
 PARSE_TIMEOUT = 180.0  # seconds; 7 to 17 are usual, and a cold disk takes its time
@@ -25,6 +29,7 @@ class RuntimeReader:
 
     def __init__(self, data_dir: Path, cache_dir: Path, variables: Mapping[str, str]) -> None:
         self.data_dir, self.cache_dir, self.variables = data_dir, cache_dir, variables
+        self._engines: dict[str, Engine | None] = {}
 
     def state(self, spec: RuntimeSpec) -> RuntimeState:
         """Starts no process, writes nothing, uses no network. A runtime of the user's that is there but was never
@@ -52,6 +57,20 @@ class RuntimeReader:
             why = f"{prefix} has no bin/python" if prefix.is_dir() else f"there is no folder {prefix}"
             raise RuntimeFailure(f"use the runtime {spec.label}", why, f"make it: `uv venv {prefix}`, and install vllm")
         return prefix, prefix / "bin/python"
+
+    def engine(self, info: RuntimeInfo) -> Engine | None:
+        """What its version takes, from a file on this disk."""
+        if info.key not in self._engines:
+            shipped = engine_data.shipped()
+            name = nearest(info.version, shipped)
+            told = engine_data.load(engine_data.remembered(self.told, info.key))
+            self._engines[info.key] = told or (engine_data.load(shipped[name]) if name else None)
+        return self._engines[info.key]
+
+    @property
+    def told(self) -> Path:
+        """Where the answers of engines about their command lines are kept."""
+        return self.cache_dir / "engines"
 
     def look(self, spec: RuntimeSpec, say: Say) -> RuntimeInfo:
         """What is installed in an existing runtime, as its own Python tells. Remembers nothing. Raises
@@ -107,6 +126,23 @@ class Runtimes(RuntimeReader):
         else:
             say(f"the arguments could not be checked with the engine's own parser: {answer.get('why')}")
         return None
+
+    def learn(self, info: RuntimeInfo, say: Say) -> None:
+        known = (order(version) for version in engine_data.shipped())
+        if order(info.version) in known or engine_data.load(engine_data.remembered(self.told, info.key)):
+            return
+        say(f"asking {info.engine} {info.version} once which flags it takes, which takes half a minute")
+        try:
+            self.snapshot(info)
+        except RuntimeFailure as error:
+            say(str(error))
+
+    def snapshot(self, info: RuntimeInfo) -> Path:
+        """The file in which its answer is kept. Raises RuntimeFailure."""
+        file = engine_data.remembered(self.told, info.key)
+        self._remember(file, ask(Path(info.python), self.variables, info.env))
+        self._engines.pop(info.key, None)
+        return file
 
     def _describe(self, spec: RuntimeSpec, say: Say) -> RuntimeInfo:
         prefix, python = self.locate(spec)

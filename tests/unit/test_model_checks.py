@@ -103,7 +103,7 @@ def test_a_quantization_needs_its_cards(config: Any, fields: dict[str, Any], exp
 
 def test_what_could_not_be_checked_is_said() -> None:
     assert found(None, tensor_parallel_size=3) == [
-        "the heads and the context of o/m could not be checked: its config.json is not here"
+        "heads and context could not be checked: the model's config.json is not here"
     ]
 
 
