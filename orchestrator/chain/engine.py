@@ -203,7 +203,7 @@ def library_path(one: Engine, _: Machine) -> Iterator[Finding]:
     name, warned = "LD_LIBRARY_PATH", False
     mended = f"nothing: orch leaves it out for the engine; by hand, take it out of {one.path_says}"
     behind = f"nothing: orch puts torch's own folders first; by hand, take it out of {one.path_says}"
-    for entry in one.path:
+    for entry in dict.fromkeys(one.path):
         where = entry.folder or "(empty)"
         if not entry.folder:
             yield Finding(name, "warning", "an empty entry means the folder one happens to be in", where, mended)

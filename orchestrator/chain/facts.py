@@ -87,7 +87,8 @@ class Machine:
         """Whether anything at all tells of an NVIDIA GPU."""
         seen = self.inventory is not None and bool(self.inventory.gpus)
         nodes = not self.wsl and any(node.there for node in self.nodes)  # WSL has its own on any machine
-        return bool(self.cards or self.kernel or seen or nodes or (self.wsl and self.smi.path))
+        talks = self.smi.hangs or (self.wsl and self.smi.path)  # one without a driver says so, and ends
+        return bool(self.cards or self.kernel or seen or nodes or talks)
 
 
 @dataclass(frozen=True, slots=True)

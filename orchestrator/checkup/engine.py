@@ -51,7 +51,11 @@ def wanted(environment: Environment) -> Deployment:
 
 def look(environment: Environment, sources: Sources) -> Engine:
     spec = environment.runtime
-    state, activation = _runtime(environment, sources)
+    try:
+        state, activation = _runtime(environment, sources)
+    except OSError as error:  # it is another user's, or no path at all
+        why = f"{error.filename or spec.label}: {(error.strerror or str(error)).lower()}"
+        state, activation = RuntimeState("missing", f"{why}; name one that this user may run"), None
     deployment = wanted(environment)
     info = state.info
     device = vllm.device(spec, info)
@@ -155,7 +159,7 @@ def _home(environment: Environment, info: RuntimeInfo | None) -> Home | None:
     if not path:
         return None
     place = Path(path)
-    if ":" in path or not place.is_dir():
+    if ":" in path or not os.path.isdir(path):  # noqa: PTH112 (never raises)
         return Home(path, says, exists=":" in path)
     lacks = tuple(part for part, ways in PARTS.items() if not any(next(place.glob(way), None) for way in ways))
     return Home(path, says, lacks=lacks, version=version(place))
@@ -186,7 +190,7 @@ def _headers(env: Mapping[str, str], info: RuntimeInfo) -> str | None:
         said = run([info.python, "-c", HEADERS], env=env, timeout=HEADERS_TIMEOUT).stdout.strip()
     except CommandFailed:
         return None
-    return said if Path(said, "Python.h").is_file() else ""
+    return said if os.path.isfile(f"{said}/Python.h") else ""  # noqa: PTH113 (never raises)
 
 
 def _path(environment: Environment, info: RuntimeInfo) -> tuple[Entry, ...]:

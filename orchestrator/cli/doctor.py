@@ -57,7 +57,9 @@ def doctor(
     chosen, broken = _environments(here, environment)
     if unfix:
         return _unfix(chosen, here, console, output)
-    sources, machine = _sources(here, console), _machine(here)
+    sources = _sources(here, console)
+    console.say("asking the NVIDIA driver, if there is one")
+    machine = _machine(here)
     engines = _look(chosen, sources)
     mended, failed = _fix(chosen, engines, here, console, output) if fix else ([], [])
     if mended:
@@ -101,7 +103,7 @@ def _file(here: "Context", given: str) -> "Path":
         return Path(given)
     known = sorted({one.stem for one in files})
     do = did_you_mean(given, known) or (f"there is {listed(known)}" if known else "")
-    raise InputError(f"find the environment {given}", f"there is no {display(folder / given)}.yaml", do)
+    raise InputError(f"find the environment {given}", f"there is no {display(folder / f'{given}.yaml')}", do)
 
 
 def _sources(here: "Context", console: "Console") -> "Sources":

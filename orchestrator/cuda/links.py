@@ -190,10 +190,16 @@ def _drop(folder: Path) -> None:
         folder.rmdir()
 
 
+def _blocks(path: Path) -> bool:
+    return os.path.lexists(path) and not os.path.isdir(path)  # noqa: PTH112 (never raises)
+
+
 @contextlib.contextmanager
 def _refusals(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if obstacle := next((one for one in (folder, *folder.parents) if _blocks(one)), None):
+            raise _in_the_way(obstacle, "a folder belongs there") from error
         why = f"{error.filename or folder}: {error.strerror or error}"
         raise HostError("lay links to libcuda", why, f"make {folder} writable, or set `libcuda: off`") from error

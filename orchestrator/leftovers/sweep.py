@@ -159,7 +159,8 @@ class Sweep:
             laid, there = links.read(folder), [path for path in state.entries(folder) if path.is_symlink()]
             if laid is None and not there and not (folder / links.NOTE).is_file():
                 continue
-            broken = links.broken(laid) if laid else (f"{folder / links.NOTE} is gone or damaged",)
+            wrong = links.broken(laid) if laid else (f"{links.NOTE} is gone or damaged",)
+            broken = tuple(one.removeprefix(f"{folder}/") for one in wrong)  # where that is stands beside it
             yield Links(folder.name, str(folder), str(lock), uncertain or folder.name in names, broken, busy)
 
     def measured(self, found: Iterable[Garbage]) -> tuple[Garbage, ...]:

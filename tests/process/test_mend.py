@@ -548,6 +548,19 @@ def test_what_is_in_the_way_is_named_and_stays(name: str, host: MakeHost, cuda_s
     assert file.read_text() == "mine"
 
 
+@pytest.mark.parametrize("put", [Path.touch, lambda top: top.symlink_to("/nowhere/at/all")], ids=["file", "link"])
+@pytest.mark.parametrize("place", [".local", ".local/lib/orch"])
+def test_what_stands_where_a_folder_above_belongs_is_named(
+    place: str, put: Callable[[Path], None], host: MakeHost, cuda_standins: Standins
+) -> None:
+    here = nothing_found(host, cuda_standins).host
+    top = here.home / place
+    top.parent.mkdir(parents=True, exist_ok=True)
+    put(top)
+    with pytest.raises(HostError, match=f"{top} is in the way: a folder belongs there; move it away"):
+        here.mender.repair(here.wanted(), here.info)
+
+
 def test_a_folder_that_is_a_link_elsewhere_is_not_written_through(host: MakeHost, cuda_standins: Standins) -> None:
     fault = nothing_found(host, cuda_standins)
     here = fault.host
@@ -573,8 +586,10 @@ def test_other_files_in_the_folder_stay(host: MakeHost, cuda_standins: Standins)
 
 def test_a_home_that_cannot_be_written(host: MakeHost, cuda_standins: Standins) -> None:
     fault = nothing_found(host, cuda_standins)
-    (fault.host.home / ".local").write_text("a file, which root cannot write a folder into, either")
-    with pytest.raises(HostError, match=r"cannot lay links to libcuda: .*\.local.*: Not a directory; make "):
+    fault.host.home = Path("/sys/kernel")  # where not even root can make a folder
+    with pytest.raises(
+        HostError, match=r"cannot lay links to libcuda: /sys/.*; make /sys/.* writable, or set `libcuda"
+    ):
         fault.host.mender.repair(fault.host.wanted(), fault.host.info)
 
 

@@ -131,6 +131,10 @@ MACHINE_FAULTS: dict[str, tuple[Machine, str, str, str, str]] = {  # facts, link
         machine(smi=Smi("/usr/bin/nvidia-smi", trouble="no end after 15 s", hangs=True), inventory=None),
         "driver", "bad", "nvidia-smi hangs: no end after 15 s", "`Xid`",
     ),
+    "smi-hangs-and-nothing-else-tells-of-a-card": (
+        replace(NO_GPU, smi=Smi("/usr/bin/nvidia-smi", trouble="no end after 15 s", hangs=True), inventory=None),
+        "driver", "bad", "nvidia-smi hangs: no end after 15 s", "`Xid`",
+    ),
     "smi-broken": (
         machine(smi=Smi("/usr/bin/nvidia-smi", trouble="exit status 9")),
         "driver", "warning", "nvidia-smi does not work: exit status 9", "tools",
@@ -418,6 +422,11 @@ def test_one_environment_on_cuda_is_enough_to_look_at_the_driver() -> None:
     cpu = engine(device="cpu")
     found = of_machine(MACHINE_FAULTS["no-driver"][0], [cpu, ENGINE_FACTS])
     assert bad(found)
+
+
+def test_an_entry_that_is_there_twice_is_told_once() -> None:
+    found = of_engine(engine(path=(Entry(""), Entry("/opt/lib"), Entry(""))), MACHINE)
+    assert [one.where for one in found if one.link == "LD_LIBRARY_PATH"] == ["(empty)"]
 
 
 def test_what_needs_a_runtime_waits_for_it() -> None:

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import pytest
 from fakes.cuda import make_cuda_runtime
@@ -330,6 +331,20 @@ def test_a_runtime_that_is_none_is_a_fact(home: Path, tmp_path: Path, broken: st
     found = engine.look(venv(prefix), sources(home))
     assert (found.state.status, found.info) == ("missing", None)
     assert found.state.why
+
+
+@pytest.mark.parametrize("kind", ["venv", "conda"])
+def test_a_runtime_that_cannot_even_be_looked_at_is_a_fact(
+    home: Path, tmp_path: Path, kind: Literal["venv", "conda"]
+) -> None:
+    """As one below a folder that is closed to this user, which root is never told."""
+    spec = RuntimeSpec(kind, str(tmp_path / ("x" * 300)))
+    environment = replace(venv(tmp_path), runtime=spec, cuda_home="y" * 300)
+    found = engine.look(environment, sources(home))
+    assert (found.state.status, found.info) == ("missing", None)
+    assert found.state.why.endswith("file name too long; name one that this user may run")
+    assert found.home is not None
+    assert not found.home.exists
 
 
 def test_an_activation_is_evaluated(home: Path, cuda_runtime: Path, tmp_path: Path) -> None:
