@@ -11,6 +11,7 @@ from pathlib import Path
 
 from orchestrator import proc
 from orchestrator.checks import look
+from orchestrator.containers import Found
 from orchestrator.engine_data import load, shipped
 from orchestrator.engines.knowledge import Engine
 from orchestrator.engines.versions import nearest, order
@@ -19,7 +20,7 @@ from orchestrator.files import read_json
 from orchestrator.find import ENDINGS, display, folder_files, read_text
 from orchestrator.from_command import ENGINE_VARIABLES
 from orchestrator.hub.layout import Repo, cache_folder
-from orchestrator.launchers import Found, in_argv
+from orchestrator.launchers import in_argv
 from orchestrator.load import load_environment, load_profile
 from orchestrator.model import Environment, Json, ModelRef, Process, RuntimeSpec, SecretRef
 from orchestrator.new_profile import Known

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.checks import is_repo
+from orchestrator.containers import Found
 from orchestrator.engine_words import LOOKS_SECRET, can_be_said, config_words, read_words, shown
 from orchestrator.engines.knowledge import Engine
 from orchestrator.engines.values import human_int
 from orchestrator.environ import BASELINE
 from orchestrator.errors import InputError
 from orchestrator.hub_names import modern
-from orchestrator.launchers import Found
 from orchestrator.model import Gpus, Json, ModelRef, Profile, RuntimeSpec, SecretRef, Serve
 from orchestrator.shell_words import as_written, is_plain, pieces
 

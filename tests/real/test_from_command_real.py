@@ -12,10 +12,10 @@ import pytest
 from conftest import missing
 
 from orchestrator.beginnings import engines
+from orchestrator.containers import Found
 from orchestrator.engines.knowledge import Flag
 from orchestrator.engines.vllm import flags
 from orchestrator.from_command import Place, take
-from orchestrator.launchers import Found
 from orchestrator.load import load_profile
 from orchestrator.model import Environment, RuntimeSpec
 from orchestrator.resolve import resolve

@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.beginnings import engines
+from orchestrator.containers import Found
 from orchestrator.engines.vllm import flags
 from orchestrator.errors import InputError, OrchError
 from orchestrator.from_command import Place, Taken, take
-from orchestrator.launchers import Found, in_argv, in_script
+from orchestrator.launchers import in_argv, in_script
 from orchestrator.load import load_environment, load_profile
 from orchestrator.model import Environment, Profile, RuntimeSpec, SecretRef
 from orchestrator.resolve import resolve
