@@ -25,9 +25,10 @@ def display(path: str | Path) -> str:
 
 def read_text(path: str | Path, kind: str) -> str:
     """The file's text, at most 1 MiB of UTF-8; InputError says in words why it cannot be read."""
-    file = display(path)
     if not os.path.isfile(path) and os.path.exists(path):  # noqa: PTH110, PTH113 (these two never raise)
-        raise InputError("read", "it is a folder" if Path(path).is_dir() else "it is not a regular file", at=file)
+        raise InputError(
+            "read", "it is a folder" if Path(path).is_dir() else "it is not a regular file", at=display(path)
+        )
     try:
         with Path(path).open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
@@ -35,18 +36,18 @@ def read_text(path: str | Path, kind: str) -> str:
     except FileNotFoundError as error:
         link = os.path.islink(path)  # noqa: PTH114 (never raises)
         why = f"it is a link to {Path(path).readlink()}, which is not there" if link else "there is no such file"
-        raise InputError("read", why, at=file) from error
+        raise InputError("read", why, at=display(path)) from error
     except (OSError, ValueError) as error:
-        raise InputError("read", (getattr(error, "strerror", None) or str(error)).lower(), at=file) from error
+        raise InputError("read", (getattr(error, "strerror", None) or str(error)).lower(), at=display(path)) from error
     if len(data) > MAX_BYTES:
         limit = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} has at most 1 MiB"
-        raise InputError("read", f"it has {format_size(max(size, len(data)))} and {limit}", at=file)
+        raise InputError("read", f"it has {format_size(max(size, len(data)))} and {limit}", at=display(path))
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
-        raise InputError("read", "it is not UTF-8 text", at=f"{file}:{line}:{column}") from error
+        raise InputError("read", "it is not UTF-8 text", at=f"{display(path)}:{line}:{column}") from error
 
 
 def folder_files(folder: str | Path) -> list[Path]:

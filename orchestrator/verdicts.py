@@ -5,13 +5,13 @@ SARIF 2.1.0, which code scanning takes; junit is what nearly every CI shows as t
 """
 
 import hashlib
+import html
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import quote
-from xml.sax.saxutils import escape, quoteattr
 
 from orchestrator.errors import InputError, OrchError
 from orchestrator.model import Json, Notice
@@ -231,8 +231,10 @@ def _case(verdict: Verdict, where: Where) -> str:
 
 
 def _text(one: Finding) -> str:
-    return escape(_NOT_XML.sub("\ufffd", "\n".join((one.text, *one.tail))))
+    return html.escape(_NOT_XML.sub("\ufffd", "\n".join((one.text, *one.tail))).replace("\r", "\n"))
 
 
 def _attribute(text: str) -> str:
-    return quoteattr(_NOT_XML.sub("\ufffd", text))
+    """With its quotes. A reader of XML takes a bare line break in one for a space."""
+    escaped = html.escape(_NOT_XML.sub("\ufffd", text))
+    return '"' + escaped.replace("\n", "&#10;").replace("\r", "&#13;").replace("\t", "&#9;") + '"'

@@ -109,7 +109,8 @@ def _simple(next_event: Callable[[], Any]) -> Document:
             here, path = around.pop()
         if kind not in _VALUES:
             continue
-        value, at = _simple_value(kind, event), (event.start_mark.line + 1, event.start_mark.column + 1)
+        mark = event.start_mark
+        value, at = _simple_value(kind, event), (mark.line + 1, mark.column + 1)
         if type(here) is dict and key is None:
             key, place = _simple_key(value, here), at
             continue
