@@ -73,7 +73,7 @@ def _unseen(gpu: Gpu, instances: Iterable[Instance]) -> Iterator[Holder]:
         return
     pids = {one.pid for one in gpu.processes}
     likely = [one.name for one in instances if sits_on(one, gpu) and not pids & {row.pid for row in one.processes}]
-    where = f"of {' or '.join(likely)}, which runs here" if likely else "another container or user"
+    where = f"of {' or '.join(likely)}, which runs here" if likely else "another container or user, or just ended"
     yield Holder("unknown", f"a process that cannot be seen ({where})", rest)
 
 
