@@ -18,13 +18,13 @@ from orchestrator.engines.versions import nearest, order
 from orchestrator.errors import InputError, UsageProblem
 from orchestrator.files import read_json
 from orchestrator.find import ENDINGS, display, folder_files, read_text
-from orchestrator.from_command import ENGINE_VARIABLES
 from orchestrator.hub.layout import Repo, cache_folder
 from orchestrator.launchers import in_argv
 from orchestrator.load import load_environment, load_profile
 from orchestrator.model import Environment, Json, ModelRef, Process, RuntimeSpec, SecretRef
 from orchestrator.new_profile import Known
 from orchestrator.scaffold import SCHEMAS
+from orchestrator.surroundings import ENGINE_VARIABLES
 from orchestrator.yamldoc import parse
 
 ENGINE = "vllm==0.32.0"

@@ -6,7 +6,7 @@ becomes a reference, and ``secrets`` says where its value was.
 
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,40 +15,13 @@ from orchestrator.containers import Found
 from orchestrator.engine_words import LOOKS_SECRET, can_be_said, config_words, read_words, shown
 from orchestrator.engines.knowledge import Engine
 from orchestrator.engines.values import human_int
-from orchestrator.environ import BASELINE
 from orchestrator.errors import InputError
-from orchestrator.hub_names import modern
-from orchestrator.model import Gpus, Json, ModelRef, Profile, RuntimeSpec, SecretRef, Serve
-from orchestrator.shell_words import as_written, is_plain, pieces
+from orchestrator.model import Json, ModelRef, Profile, RuntimeSpec, SecretRef, Serve
+from orchestrator.shell_words import as_written, is_plain
+from orchestrator.surroundings import SECRET, Around, Place
 
-ENGINE_VARIABLES = re.compile(
-    r"(?:VLLM|HF|HUGGING_?FACE\w*|TRANSFORMERS|TOKENIZERS|SAFETENSORS|CUDA|NVIDIA|NCCL|GLOO|UCX|TORCH\w*|PYTORCH\w*|TRITON"
-    r"|FLASHINFER|FLASH_ATTN|XFORMERS|OMP|MKL|KMP|RAY|LMCACHE|MODELSCOPE|OTEL|PROMETHEUS|AWS|S3|RUNAI\w*|DG|LD)_\w+"
-)
-"""Of a process, which has all of its shell's variables: those that an engine or its libraries read."""
-_SECRET = re.compile(
-    r"(?:.*_)?(?:TOKEN|API_?KEY|SECRET|SECRET_(?:ACCESS_)?KEY|ACCESS_KEY_ID|PASSWORD|PASSWD)", re.IGNORECASE
-)
-_SECRET_VARIABLE = re.compile(rf"{_SECRET.pattern}|(?:.*_)?(?:KEYS?|CREDENTIALS?|PASSPHRASE|PASS)", re.IGNORECASE)
-"""Of a variable more names are taken for a secret's: to be a reference costs it nothing."""
-_CAT = re.compile(r"\$\(\s*(?:cat\s+(?:--\s+)?|<\s*)([\w./~-]+)\s*\)")
-_NAME = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 _HOST = re.compile(r"[A-Za-z0-9.:_%-]+")
-_GPU = re.compile(r"[0-9]{1,6}|(?:GPU|MIG)-[0-9A-Za-z/-]+")
-_ORCH_SETS = (
-    "PATH",
-    "PWD",
-    "OLDPWD",
-    "SHLVL",
-    "_",
-    "VIRTUAL_ENV",
-    "CONDA_PREFIX",
-    "CONDA_DEFAULT_ENV",
-    "PYTHONUNBUFFERED",
-)
 _EVERY_ADDRESS = "0.0.0.0"
-
-Exists = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +41,6 @@ class Taken:
     left: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where relative paths of the command start, and what is there. ``configs`` reads the file of --config: None when
-    it cannot be read."""
-
-    cwd: str
-    exists: Exists
-    config: Callable[[str], Json]
-
-
 def take(found: Found, engines: Sequence[Engine], place: Place) -> Taken:
     """Raises InputError when it does not say which model."""
     return _Taker(found, engines, place).take()
@@ -93,14 +56,9 @@ def name_of(model: str) -> str:
 class _Taker:
     def __init__(self, found: Found, engines: Sequence[Engine], place: Place) -> None:
         self.found, self.engines, self.place = found, engines, place
-        self.cwd = posixpath.normpath(posixpath.join(place.cwd, found.cwd))
-        self.remarks: list[str] = []
-        self.left: list[str] = list(found.lost)
+        self.around = Around(found, place)
+        self.remarks, self.left = self.around.remarks, self.around.left
         self.notes: dict[str, str] = {}
-        self.secrets: dict[str, SecretRef] = {}
-        self.secrets_from: dict[str, str] = {}
-        self.env: dict[str, str] = {}
-        self.homes: dict[str, str] = {}
 
     def take(self) -> Taken:
         words = self._with_config(self._known(self.found.words))
@@ -111,8 +69,8 @@ class _Taker:
             raise InputError("make a profile of this command", "it does not say which model", "name the model in it")
         args = dict(values.args)
         model = self._model(values.model, args)
-        gpus = self._gpus()
-        self._variables()
+        gpus = self.around.gpus()
+        self.around.read_variables()
         drain = self._drain(args)
         serve = self._serve(values.model, model, args)
         profile = Profile(
@@ -128,12 +86,12 @@ class _Taker:
             self.remarks.append(f"its output went to {where}: orch keeps logs of its own, see `orch logs`")
         return Taken(
             profile,
-            self._runtime(),
-            self.homes.get("CUDA_HOME"),
-            self.homes.get("HF_HOME"),
-            dict(sorted(self.env.items())),
-            dict(sorted(self.secrets.items())),
-            self.secrets_from,
+            self.around.runtime(),
+            self.around.homes.get("CUDA_HOME"),
+            self.around.homes.get("HF_HOME"),
+            dict(sorted(self.around.env.items())),
+            dict(sorted(self.around.secrets.items())),
+            self.around.secrets_from,
             self.notes,
             tuple(dict.fromkeys(self.remarks)),
             tuple(dict.fromkeys(self.left)),
@@ -154,7 +112,7 @@ class _Taker:
             if name in ("api_key", "hf_token"):
                 if not head:
                     kept.pop()
-                self._secret(
+                self.around.secret(
                     "VLLM_API_KEY" if name == "api_key" else "HF_TOKEN", word.removeprefix(f"{head}="), f"--{name}"
                 )
                 continue
@@ -173,7 +131,7 @@ class _Taker:
                 continue
             file = word.partition("=")[2] or (words[i + 1] if i + 1 < len(words) else "")
             rest = words[:i] + words[i + (1 if "=" in word else 2) :]
-            config = self.place.config(self._host_path(file)) if file else None
+            config = self.place.config(self.around.host_path(file)) if file else None
             if not isinstance(config, Mapping):
                 self.left.append(f"--config {shown(file)}, a file that cannot be read here")
                 return rest
@@ -189,7 +147,7 @@ class _Taker:
         quantization = self._text(args, "quantization")
         if quantization in ("None", ""):
             quantization = None
-        path = self._host_path(text)
+        path = self.around.host_path(text)
         is_path = text.startswith(("/", "./", "../")) or text in (".", "..") or self.place.exists(path)
         if not can_be_said(text) or not can_be_said(path) or not text or (not is_path and not is_repo(text)):
             why = f"{shown(text)} is neither a repository on the Hub nor a folder here"
@@ -197,16 +155,6 @@ class _Taker:
         if is_path:
             return ModelRef(path=path, revision=revision, quantization=quantization)
         return ModelRef(repo=text, revision=revision, quantization=quantization)
-
-    def _host_path(self, path: str) -> str:
-        """Absolute, and as the host has it where the command runs in a container."""
-        full = posixpath.normpath(posixpath.join(self.cwd, path))
-        full = full[1:] if full.startswith("//") else full
-        for inside, host in sorted(self.found.mounts.items(), key=lambda pair: -len(pair[0])):
-            if full == inside or full.startswith(inside.rstrip("/") + "/"):
-                moved = host.rstrip("/") + full[len(inside.rstrip("/")) :]
-                return posixpath.normpath(posixpath.join(self.place.cwd, moved or "/"))
-        return full
 
     def _text(self, args: dict[str, Json], name: str) -> str | None:
         value = args.pop(name, None)
@@ -302,11 +250,11 @@ class _Taker:
                 )
             elif value not in (None, False):
                 keys = value if isinstance(value, list) else [value]
-                self._secret(variable, str(keys[0]), _flag(name))
+                self.around.secret(variable, str(keys[0]), _flag(name))
                 if len(keys) > 1:
                     self.left.append(f"{len(keys) - 1} more of the values of {_flag(name)}: a secret holds one")
         for name in sorted(args):
-            if _SECRET.fullmatch(name) or _holds_secret(args[name]):
+            if SECRET.fullmatch(name) or _holds_secret(args[name]):
                 del args[name]
                 do = "give it in a variable that the engine reads, under secrets: in the environment"
                 self.left.append(f"the value of {_flag(name)}, which looks like a secret ({do})")
@@ -314,14 +262,14 @@ class _Taker:
     def _download_dir(self, value: Json) -> None:
         if not isinstance(value, str) or not value:
             return
-        folder = self._host_path(value)
+        folder = self.around.host_path(value)
         if not can_be_said(folder):
             self.left.append("--download-dir, which is no text")
             return
         if posixpath.basename(folder) == "hub":
-            self.homes["HF_HOME"] = posixpath.dirname(folder)
+            self.around.homes["HF_HOME"] = posixpath.dirname(folder)
         else:
-            self.env["HF_HUB_CACHE"] = folder.replace("$", "$$")
+            self.around.env["HF_HUB_CACHE"] = folder.replace("$", "$$")
         self.remarks.append(f"--download-dir is where the environment keeps weights: {shown(folder)}")
 
     def _args(self, args: Mapping[str, Json]) -> dict[str, Json]:
@@ -350,112 +298,18 @@ class _Taker:
         inside = any(path == one or path.startswith(one.rstrip("/") + "/") for one in self.found.mounts)
         if path.startswith("/") and not inside:
             return path
-        full = self._host_path(path)
+        full = self.around.host_path(path)
         dotted = path.startswith(("./", "../"))
         return (
             full if inside or ((dotted or "/" in path or "." in path.strip(".")) and self.place.exists(full)) else path
         )
-
-    # --------------------------------------------------------------------------------------------------- around it
-
-    def _gpus(self) -> Gpus:
-        visible = self.found.env.get("CUDA_VISIBLE_DEVICES")
-        if visible is None and self.found.gpus:
-            return self._docker_gpus(self.found.gpus)
-        if visible is None:
-            return "auto"
-        if visible.strip() in ("", "-1", "NoDevFiles"):
-            return 0
-        if self.found.env.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID") != "PCI_BUS_ID":
-            self.left.append("CUDA_DEVICE_ORDER: orch counts GPUs as nvidia-smi does, so check the indexes under gpus")
-        return self._cards(visible, "CUDA_VISIBLE_DEVICES")
-
-    def _docker_gpus(self, text: str) -> Gpus:
-        text = text.strip("\"'")
-        if text == "all":
-            return "auto"
-        if text.isascii() and text.isdigit() and len(text) < 5:
-            return int(text)
-        return self._cards(text.partition("device=")[2].strip("\"'"), "--gpus")
-
-    def _cards(self, text: str, where: str) -> Gpus:
-        cards = tuple(re.sub(r"^0+(?=[0-9])", "", part.strip()) for part in text.split(","))
-        if all(_GPU.fullmatch(one) for one in cards) and len(set(cards)) == len(cards):
-            return cards
-        self.left.append(f"{where}={shown(as_written(text))}, which names no GPUs that a profile could list")
-        return "auto"
-
-    def _variables(self) -> None:
-        env = {name: value for name, value in self.found.env.items() if not _is_orchs(name)}
-        plain = modern({name: value for name, value in env.items() if is_plain(value)})
-        for name, value in sorted({**{key: one for key, one in env.items() if not is_plain(one)}, **plain}.items()):
-            if _SECRET_VARIABLE.fullmatch(name) or LOOKS_SECRET.search(value):
-                self._secret(name, value, name)
-            elif name in ("HF_HOME", "CUDA_HOME") and is_plain(value) and value and can_be_said(value):
-                self.homes[name] = self._host_path(value)
-            elif (text := _variable(value)) is None:
-                self.left.append(f"the variable {name}, whose value only the shell that runs it knows")
-            elif not can_be_said(text) or not _NAME.fullmatch(f"${name}"):
-                self.left.append(f"the variable {name}, which is no text")
-            else:
-                self.env[name] = text
-        for name in sorted(self.found.kept):
-            if ENGINE_VARIABLES.fullmatch(name) and name not in self.found.env:
-                self.remarks.append(f"{name} is set and not exported: the engine does not get it")
-        for inside, host in self.found.mounts.items():
-            if inside.rstrip("/") == "/root/.cache/huggingface" and "HF_HOME" not in self.homes and can_be_said(host):
-                self.homes["HF_HOME"] = posixpath.normpath(posixpath.join(self.place.cwd, host))
-
-    def _secret(self, variable: str, value: str, where: str) -> None:
-        """``{file: ...}`` for what was read from one, ``{env: ...}`` else; the value itself goes no further."""
-        variable = "HF_TOKEN" if variable in ("HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN") else variable
-        parts = pieces(value)
-        self.secrets[variable] = SecretRef("env", variable)
-        if len(parts) == 1 and parts[0][1]:
-            if found := _CAT.fullmatch(parts[0][0]):
-                file = found[1] if found[1].startswith("~") else self._host_path(found[1])
-                self.secrets[variable] = SecretRef("file", file)
-            elif found := _NAME.fullmatch(parts[0][0]):
-                self.secrets[variable] = SecretRef("env", found[1])
-        self.secrets_from[variable] = where
-
-    def _runtime(self) -> RuntimeSpec | None:
-        runtime = self.found.runtime
-        if runtime is None:
-            return None
-        words = (runtime.where, *runtime.requirements, runtime.python, runtime.torch_backend)
-        if any(not is_plain(word) or not can_be_said(word) or LOOKS_SECRET.search(word) for word in words):
-            self.left.append("its Python, whose place only the shell that runs it knows")
-            return None
-        if runtime.kind == "venv" or (runtime.kind == "conda" and "/" in runtime.where):
-            where = posixpath.normpath(posixpath.join(self.place.cwd, runtime.where))
-            return RuntimeSpec(runtime.kind, where)
-        return runtime
-
-
-def _is_orchs(name: str) -> bool:
-    hidden = name in BASELINE or name in _ORCH_SETS or name.startswith(("ORCH_", "BASH_FUNC"))
-    return hidden or name in ("SPT_NOENV", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
-
-
-def _variable(value: str) -> str | None:
-    """As an environment file says it: a variable of the caller's stays one. None for a command's output."""
-    text = ""
-    for part, unknown in pieces(value):
-        if not unknown:
-            text += part.replace("$", "$$")
-        elif found := _NAME.fullmatch(part):
-            text += f"${{{found[1]}:-}}"
-        else:
-            return None
-    return text
 
 
 def _holds_secret(value: Json) -> bool:
     if isinstance(value, str):
         return bool(LOOKS_SECRET.search(value))
     if isinstance(value, Mapping):
-        return any(_holds_secret(one) or (_SECRET.fullmatch(key) and one) for key, one in value.items())
+        return any(_holds_secret(one) or (SECRET.fullmatch(key) and one) for key, one in value.items())
     return isinstance(value, list) and any(_holds_secret(one) for one in value)
 
 

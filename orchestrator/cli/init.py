@@ -172,7 +172,8 @@ def _variables(target: _Target, made: "Environment | None") -> dict[str, str]:
 
 def _of_command(target: _Target, command: str | None, pid: int | None) -> None:
     from orchestrator import beginnings
-    from orchestrator.from_command import Place, take
+    from orchestrator.from_command import take
+    from orchestrator.surroundings import Place
 
     found, what = _found_in(command) if command is not None else _found_at(pid or 0)
     engines = beginnings.engines(beginnings.engine_version(found.runtime))

@@ -15,11 +15,12 @@ from orchestrator.beginnings import engines
 from orchestrator.containers import Found
 from orchestrator.engines.knowledge import Flag
 from orchestrator.engines.vllm import flags
-from orchestrator.from_command import Place, take
+from orchestrator.from_command import take
 from orchestrator.load import load_profile
 from orchestrator.model import Environment, RuntimeSpec
 from orchestrator.resolve import resolve
 from orchestrator.scaffold import Draft, profile_text
+from orchestrator.surroundings import Place
 
 pytestmark = pytest.mark.real_more
 

@@ -17,12 +17,13 @@ from orchestrator.beginnings import engines
 from orchestrator.containers import Found
 from orchestrator.engines.vllm import flags
 from orchestrator.errors import InputError, OrchError
-from orchestrator.from_command import Place, Taken, take
+from orchestrator.from_command import Taken, take
 from orchestrator.launchers import in_argv, in_script
 from orchestrator.load import load_environment, load_profile
 from orchestrator.model import Environment, Profile, RuntimeSpec, SecretRef
 from orchestrator.resolve import resolve
 from orchestrator.scaffold import Draft, environment_text, profile_text
+from orchestrator.surroundings import Place
 
 ENGINES = engines("0.32.0")
 HOME = {"HOME": "/home/me", "USER": "me"}
