@@ -60,6 +60,13 @@ def test_strict_must_take_warnings_for_errors(runner: Runner, sandbox: Sandbox, 
     assert "::error file=" in strict.printed
 
 
+def test_an_engine_must_be_the_one_that_is_checked_against(runner: Runner, sandbox: Sandbox) -> None:
+    good(sandbox, args={"attention_backend": "FLASH_ATTN"})
+    old, new = runner.run({"engine": "vllm==0.10.0"}), runner.run({"engine": "vllm==0.33.0"})
+    assert (old.code, new.code) == (1, 0), new.printed
+    assert re.search("::error file=profiles/chat.yaml,.*attention_backend: vllm 0.10.0 has no flag", old.printed)
+
+
 def test_paths_must_be_taken_a_line_each(runner: Runner, sandbox: Sandbox) -> None:
     sandbox.profile("b", 8001).rename(sandbox.project / "profiles" / "b b.yaml")
     assert "2 files are valid" in runner.run({"paths": "profiles/b b.yaml\n\n"}).printed
@@ -104,14 +111,15 @@ def test_only_a_comment_of_its_own_may_be_changed(runner: Runner) -> None:
 
 def test_a_plan_that_cannot_be_had_must_fail_and_say_so_in_the_comment(runner: Runner, sandbox: Sandbox) -> None:
     runner.run(PLANNED, PULL)
-    good(sandbox, serve={"tensor_parallel_size": 4, "names": ["</details> `@all`"]})
-    sandbox.profile("chat", 8000, model={"repo": "org/model"}, gpus=4, serve={"tensor_parallel_size": 4})
+    for name in "xyz":
+        file = sandbox.profile(name, 8000, model={"repo": "org/model"}, gpus=1)
+        file.rename(file.with_name(f"<b> `{name}` @all.yaml"))
     job = runner.run(PLANNED, PULL)
     assert job.code == 1
     (comment,) = runner.comments
     _, text = comment["body"].split("### No plan can be made\n\n")
     lines = text.split("\n\n<sub>")[0].splitlines()
-    assert "cannot place chat: it needs 4 GPUs" in lines[0]
+    assert any("@all.yaml:" in line and "port 8000 is wanted by" in line for line in lines)
     assert all(line.startswith("    ") for line in lines)
     assert "org/model on port" not in comment["body"]
 
