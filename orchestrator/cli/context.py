@@ -10,6 +10,7 @@ import typer
 
 from orchestrator.backends.local import Local, LocalReader
 from orchestrator.cli.deployed import specs
+from orchestrator.cli.homes import home, runtime_reader
 from orchestrator.cuda.mender import CudaMender, CudaReader
 from orchestrator.errors import HostError, InputError
 from orchestrator.host import LocalHost, SystemClock
@@ -20,7 +21,7 @@ from orchestrator.nvml import Nvml
 from orchestrator.ports import Events, Eyes, World
 from orchestrator.probe import HttpProber
 from orchestrator.resolve import resolve
-from orchestrator.runtimes.catalogue import RuntimeReader, Runtimes
+from orchestrator.runtimes.catalogue import Runtimes
 from orchestrator.store import State, StateReader
 
 
@@ -42,7 +43,7 @@ class Context:
             clock=SystemClock(),
             weights=HubReader(variables, self._memory, LocalHost(variables).secret, _runtime_env(variables)),
             gpus=Nvml(),
-            cuda=CudaReader(variables, _home("CACHE", ".cache")),
+            cuda=CudaReader(variables, home("CACHE", ".cache")),
         )
 
     def world(self, events: Events) -> World:
@@ -58,14 +59,14 @@ class Context:
             clock=SystemClock(),
             weights=HubStore(variables, self._memory, LocalHost(variables).secret, _runtime_env(variables)),
             gpus=Nvml(),
-            cuda=CudaMender(variables, _home("CACHE", ".cache")),
+            cuda=CudaMender(variables, home("CACHE", ".cache")),
             events=events,
             interrupts=SignalInterrupts().install(),
         )
 
     @property
     def _memory(self) -> Memory:
-        return Memory(_home("CACHE", ".cache") / "weights")
+        return Memory(home("CACHE", ".cache") / "weights")
 
     # ------------------------------------------------------------------------------------------------------- wanted
 
@@ -140,12 +141,8 @@ def known_names() -> list[str]:
     return sorted(profiles | set(specs(here.eyes)))
 
 
-def runtime_reader(variables: Mapping[str, str]) -> RuntimeReader:
-    return RuntimeReader(_home("DATA", ".local/share"), _home("CACHE", ".cache"), variables)
-
-
 def runtimes(variables: Mapping[str, str]) -> Runtimes:
-    return Runtimes(_home("DATA", ".local/share"), _home("CACHE", ".cache"), variables)
+    return Runtimes(home("DATA", ".local/share"), home("CACHE", ".cache"), variables)
 
 
 def _runtime_env(variables: Mapping[str, str]) -> Callable[[RuntimeSpec], Mapping[str, str]]:
@@ -192,10 +189,3 @@ def _state_dir(given: str | None) -> Path:
         return Path(chosen).expanduser().absolute()
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
     return Path(base) / "orch"
-
-
-def _home(kind: str, default: str) -> Path:
-    """ORCH_DATA_DIR, or orch's folder in XDG_DATA_HOME; likewise for the cache."""
-    if chosen := os.environ.get(f"ORCH_{kind}_DIR"):
-        return Path(chosen).expanduser().absolute()
-    return Path(os.environ.get(f"XDG_{kind}_HOME") or Path.home() / default) / "orch"

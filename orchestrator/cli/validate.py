@@ -7,7 +7,7 @@ import typer
 from orchestrator.cli import options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from orchestrator.rehearsal import Rehearsal
     from orchestrator.verdicts import Verdict, Where
@@ -38,8 +38,9 @@ def validate(
     from orchestrator.validation import Question, validate
 
     base = project_root(paths or (), root, str(Path.cwd()))
-    judge = _rehearsal(engine).findings
-    question = Question(base, os.environ, given or (), judge, together=together)
+    variables = dict(os.environ)  # thousands of look-ups in os.environ itself take as long as reading the files
+    judge = _rehearsal(engine, variables).findings
+    question = Question(base, variables, given or (), judge, together=together)
     found = validate(paths or [str(base / "profiles")], question)
     if strict:
         found = verdicts.strict(found)
@@ -47,16 +48,14 @@ def validate(
     return 0 if verdicts.valid(found) else 1
 
 
-def _rehearsal(engine: str | None) -> "Rehearsal":
-    import os
-
-    from orchestrator.cli.context import runtime_reader
+def _rehearsal(engine: str | None, variables: "Mapping[str, str]") -> "Rehearsal":
+    from orchestrator.cli.homes import runtime_reader
     from orchestrator.engine_data import shipped
     from orchestrator.rehearsal import Rehearsal, asked_for
 
     given = asked_for(engine, shipped()) if engine else ""
-    reader = runtime_reader(dict(os.environ))
-    return Rehearsal(reader, reader.told, os.environ, given)
+    reader = runtime_reader(variables)
+    return Rehearsal(reader, reader.told, variables, given)
 
 
 def _print(found: "Sequence[Verdict]", output: options.Report) -> None:
