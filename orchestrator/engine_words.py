@@ -241,8 +241,7 @@ def _value(given: Sequence[Given], remarks: list[str]) -> tuple[Json, list[str]]
     last = plain[-1]
     written = "--" + last.name.replace("_", "-")
     if last.flag and last.flag.repeats and len(plain) > 1:
-        others = sum(len(one.words or ()) for one in plain[1:])
-        return _one(plain[0]), [f"{written}, which a profile can give once: {others} more of its values"]
+        return [_scalar(word, last.flag) for one in plain for word in one.words or ()], []
     if len({(one.words, one.on) for one in plain}) > 1:
         remarks.append(f"{written} is given {len(plain)} times: the engine takes the last")
     return _one(last), []

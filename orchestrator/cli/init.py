@@ -248,9 +248,9 @@ def _say(taken: "Taken", target: _Target, made: "Environment") -> None:
         how = f"export {ref.name} before `orch apply`" if ref.kind == "env" else f"it is read from {ref.name}"
         name = variable if where == variable else f"{where} (as {variable})"
         _note(f"{name} is a secret, whose value is written nowhere: {how}")
-    if not target.makes_environment and (text := additions_text(made)):
-        file = f"environments/{target.environment}.yaml"
-        _note(f"{file} is left as it is; for what the command sets it needs:")
+    if (not target.makes_environment or target.file == _STDOUT) and (text := additions_text(made)):
+        is_left = "is not written" if target.makes_environment else "is left as it is"
+        _note(f"environments/{target.environment}.yaml {is_left}; for what the command sets it needs:")
         for line in text.splitlines():
             typer.echo(f"    {line}", err=True)
     if not target.makes_environment and taken.runtime:

@@ -74,6 +74,9 @@ def test_stdout_must_get_the_profile_and_the_disk_nothing(empty: Sandbox) -> Non
     done = empty.orch("init", "Qwen/Qwen3-8B", "-f", "-", "--name", "mine")
     assert done.code == 0
     assert "name: mine\n" in done.stdout
+    command = empty.orch("init", "--from-command", "A=1 vllm serve X/Y", "-f", "-")
+    assert "environments/default.yaml is not written; for what the command sets it needs" in command.stderr
+    assert '      A: "1"' in command.stderr
     assert files(empty) == {}
 
 

@@ -47,7 +47,7 @@ def loaded(found: Taken, folder: Path) -> Profile:
 
 
 def rendered(profile: Profile) -> tuple[str, ...]:
-    return flags(resolve(profile, Environment("default", VENV), {}).spec, "serve")
+    return flags(resolve(profile, Environment("default", VENV), {}).spec, "serve", engine=ENGINES[0])
 
 
 # ---------------------------------------------------------------------------- what is compared: flags, normalised
@@ -329,7 +329,7 @@ CASES: dict[str, str] = {
     "uv": "uv run --with vllm==0.11.0 --python 3.12 vllm serve Qwen/Qwen3-8B --swap-space 4 --disable-log-requests",
     "dotted": "vllm serve Qwen/Qwen3-8B -cc.level 3 --speculative-config.model Org/Draft "
     "--speculative-config.num_speculative_tokens=2 --hf-overrides.a.b+ 1,2",
-    "left": "numactl -N 0 vllm serve Qwen/Qwen3-8B --max-model-len auto --middleware a.b --middleware c.d "
+    "left": "numactl -N 0 vllm serve Qwen/Qwen3-8B --max-model-len auto --gpu-memory-utilization 1.7 "
     "--seed $SEED stray",
     "folder": "cd models && ~/venv/bin/vllm serve ./qwen --lora-modules sql=./sql other=Org/Adapter "
     "--otlp-traces-endpoint http://me:secret@host:4317",
@@ -432,6 +432,14 @@ def test_without_knowledge_of_the_engine_words_after_a_flag_are_its_values() -> 
     }  # fmt: skip
     assert found.left == ()
     assert taken("vllm serve X/Y --names a b", known=False).profile.serve.args == {"names": ["a", "b"]}
+
+
+def test_a_flag_that_adds_one_each_time_is_a_list(tmp_path: Path) -> None:
+    found = taken("vllm serve X/Y --middleware a.b --seed 1 --middleware=c.d --seed 2")
+    assert found.profile.serve.args == {"middleware": ["a.b", "c.d"], "seed": 2}
+    assert (found.left, found.remarks) == ((), ("--seed is given 2 times: the engine takes the last",))
+    words = " ".join(rendered(loaded(found, tmp_path)))
+    assert "--middleware a.b --middleware c.d --seed 2" in words
 
 
 def test_a_flag_that_is_abbreviated_is_the_only_one_that_begins_so() -> None:
