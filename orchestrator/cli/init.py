@@ -218,7 +218,7 @@ def _write_taken(target: _Target, taken: "Taken", name: str, file: Path, what: s
         made,
         runtime=runtime,
         cuda_home=taken.cuda_home,
-        hf_home=taken.hf_home or made.hf_home,
+        hf_home=taken.hf_home or (made.hf_home if target.makes_environment else None),
         env=taken.env,
         secrets={**(made.secrets if target.makes_environment else {}), **taken.secrets},
     )
