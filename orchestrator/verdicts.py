@@ -22,7 +22,7 @@ Where = Callable[[str], str]
 """From a file as a person types it here to its path in the repository; absolute outside of it."""
 
 _PLACE = re.compile(r"(.+):([0-9]+):([0-9]+)", re.DOTALL)
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_XML = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,10 +231,10 @@ def _case(verdict: Verdict, where: Where) -> str:
 
 
 def _text(one: Finding) -> str:
-    return html.escape(_NOT_XML.sub("\ufffd", "\n".join((one.text, *one.tail))).replace("\r", "\n"))
+    return html.escape(re.sub(_NOT_XML, "\ufffd", "\n".join((one.text, *one.tail))).replace("\r", "\n"))
 
 
 def _attribute(text: str) -> str:
     """With its quotes. A reader of XML takes a bare line break in one for a space."""
-    escaped = html.escape(_NOT_XML.sub("\ufffd", text))
+    escaped = html.escape(re.sub(_NOT_XML, "\ufffd", text))
     return '"' + escaped.replace("\n", "&#10;").replace("\r", "&#13;").replace("\t", "&#9;") + '"'

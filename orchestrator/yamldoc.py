@@ -20,7 +20,10 @@ MAX_BYTES = 1 << 20  # of a file; whoever reads it checks. Also the most text al
 MAX_DEPTH = 64
 MAX_NODES = 20_000
 
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Patterns, not compiled before a text needs them: it takes as long as reading fifty files.
+_UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+_FOR_PYTHON = "[^\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+_ASCII_FOR_PYTHON = re.compile("[^\n\x20-\x7e]")
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _OCTAL_OR_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+|[0-9]+\.[0-9]*)")
@@ -52,8 +55,6 @@ _PLAIN_WORDS = (
 )
 _AT_CONTEXT = ("could not find expected ':'", "found unexpected end", "found unexpected document separator")
 
-
-_FOR_PYTHON = re.compile("[^\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _LINES_FOR_PYTHON = ("---", "...", "%")
 _BEGINNING = re.compile(r"(?:(?:#[^\n]*)?\n)*---\n")  # and the first mark of a document is no trouble to either
 _BLOCK_FOR_PYTHON = re.compile(r"[|>][-+0-9]*#")
@@ -161,7 +162,8 @@ def _simple_value(kind: str, event: Any) -> Json:
 
 def _differs(text: str) -> bool:
     """Where the parser in C is the more lenient, or sees other lines."""
-    if _FOR_PYTHON.search(text) or _BLOCK_FOR_PYTHON.search(text):
+    odd = _ASCII_FOR_PYTHON.search(text) if text.isascii() else re.search(_FOR_PYTHON, text)
+    if odd or _BLOCK_FOR_PYTHON.search(text):
         return True
     start = found.end() if (found := _BEGINNING.match(text)) else 0
     if any(text.startswith(mark, start) or text.find(f"\n{mark}", start) >= 0 for mark in _LINES_FOR_PYTHON):
@@ -362,7 +364,7 @@ def _expand(root: _Node, file: str) -> Document:
 
 
 def _refuse_unprintable(text: str, file: str) -> None:
-    found = _UNPRINTABLE.search(text)
+    found = re.search(_UNPRINTABLE, text)
     if found is None:
         return
     line = text.count("\n", 0, found.start()) + 1

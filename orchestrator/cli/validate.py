@@ -60,12 +60,13 @@ def _rehearsal(engine: str | None, variables: "Mapping[str, str]") -> "Rehearsal
 
 def _print(found: "Sequence[Verdict]", output: options.Report) -> None:
     from orchestrator import __version__, verdicts
-    from orchestrator.render import document
 
-    if output is options.Report.JSON:
-        _echo(document(verdicts.as_json(found)))
-    elif output is options.Report.SARIF:
-        _echo(document(verdicts.as_sarif(found, _in_repository(), __version__)))
+    if output in (options.Report.JSON, options.Report.SARIF):
+        from orchestrator.render import document
+
+        as_json = output is options.Report.JSON
+        made = verdicts.as_json(found) if as_json else verdicts.as_sarif(found, _in_repository(), __version__)
+        _echo(document(made))
     elif output is options.Report.JUNIT:
         _echo(verdicts.as_junit(found, _in_repository()))
     else:
