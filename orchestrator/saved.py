@@ -134,7 +134,7 @@ def _checksum(content: Json) -> str:
 
 
 def document_of(plan: Plan) -> Json:
-    """What is carried out and why, without figures that change on their own. Two plans are equal when these are."""
+    """What is carried out and why, without figures that change on their own."""
     return plan_json(replace(plan, steps=tuple(_settled(step) for step in plan.steps), gpus=()), "")
 
 
@@ -150,13 +150,13 @@ def _settled(step: Step) -> Step:
 
 
 def facts(desired: Iterable[Deployment], seen: Observed, names: Iterable[str], *, cards: bool) -> dict[str, str]:
-    """What was seen of ``names``, and of the ports, the runtimes and (with ``cards``) the GPUs that they want."""
+    """What was seen of ``names``, and of the ports, the runtimes and (with ``cards``) the GPUs that they want. One
+    that is "" is not known, and differs from no other."""
     wanted, chosen = tuple(desired), frozenset(names)
     found = {f"{one.name} (start {one.marker.attempt})": _instance(one) for one in seen.instances if one.name in chosen}
     found |= {f"the record of {name}": _record(one) for name, one in seen.records.items() if name in chosen}
     found |= {f"port {one.spec.serve.port}": _port(seen.holders.get(one.spec.serve.port)) for one in wanted}
-    states = ((one, seen.runtimes.get(one.name)) for one in wanted)
-    found |= {f"the runtime of {one.environment}": _runtime(state) for one, state in states if state}
+    found |= {f"the runtime of {one.environment}": _runtime(one, seen.runtimes.get(one.name)) for one in wanted}
     return found | (_inventory(seen.inventory) if cards else {})
 
 
@@ -182,9 +182,10 @@ def _port(holder: PortHolder | None) -> str:
     return f"held by pid {holder.pid} ({holder.command})" if holder.pid else "held by a process that cannot be seen"
 
 
-def _runtime(state: RuntimeState) -> str:
-    info = state.info
-    return f"{state.status}, {info.engine} {info.version} in {info.prefix}" if info else state.status
+def _runtime(wanted: Deployment, state: RuntimeState | None) -> str:
+    """One that orch builds is what its fields say, built yet or not; one that was never used was not looked into."""
+    info = state.info if state and wanted.spec.runtime.kind != "requirements" else None
+    return f"{info.engine} {info.version} in {info.prefix}" if info else ""
 
 
 def _inventory(inventory: Inventory | None) -> dict[str, str]:
@@ -239,6 +240,8 @@ def moved(saved: Saved, desired: Iterable[Deployment], seen: Observed) -> list[s
     lines = []
     for name in sorted({*saved.facts, *now}):
         before, after = saved.facts.get(name), now.get(name)
+        if "" in (before, after):
+            continue
         if before is None:
             lines.append(f"{name}: is new, {after}")
         elif after is None:
@@ -249,18 +252,31 @@ def moved(saved: Saved, desired: Iterable[Deployment], seen: Observed) -> list[s
 
 
 def replanned(saved: Saved, plan: Plan) -> list[str]:
-    """How this plan differs from the saved one, a line a step; empty when it is the same."""
-    now = document_of(plan)
-    if canonical(saved.plan) == canonical(now):
+    """How this plan differs from the saved one, a line a step; empty when it may be carried out in its stead. There may
+    be less to prepare, for it was done meanwhile, by this very plan maybe; all else must be the same."""
+    before, after = saved.plan, document_of(plan)
+    known = {step["id"] for step in _steps(before, "prepare")}
+    more = [step["do"] for step in _steps(after, "prepare") if step["id"] not in known]
+    if not more and canonical(_binding(before)) == canonical(_binding(after)):
         return []
-    before, after = _lines(saved.plan), _lines(now)
-    gone = [f"no longer: {line}" for line in before if line not in frozenset(after)]
-    new = [f"now: {line}" for line in after if line not in frozenset(before)]
-    return [*gone, *new] or ["the same steps, in another order or for another reason"]
+    old, new = _lines(before), _lines(after)
+    gone = [f"no longer: {line}" for line in old if line not in frozenset(new)]
+    added = [f"now: {line}" for line in (*more, *new) if line not in frozenset(old)]
+    return [*gone, *added] or ["the same steps, in another order or for another reason"]
+
+
+def _steps(document: Json, phase: str) -> list[Json]:
+    return [step for step in document["steps"] if step["phase"] == phase]
+
+
+def _binding(document: Json) -> Json:
+    """All but what is prepared, and on which of it a step waits."""
+    steps = [{key: value for key, value in step.items() if key != "needs"} for step in _steps(document, "switch")]
+    return {**document, "changes": bool(steps), "steps": steps}
 
 
 def _lines(document: Json) -> list[str]:
     held = [f"leave {one['name']} as it is: {one['why']}" for one in document["held"]]
     unchanged = [f"{name} is as it should be" for name in document["unchanged"]]
     warnings = [f"warning: {one}" for one in document["warnings"]]
-    return [*(step["do"] for step in document["steps"]), *held, *unchanged, *warnings]
+    return [*(step["do"] for step in _steps(document, "switch")), *held, *unchanged, *warnings]

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 from deploy_kit import Project, ended, kill, serves
+from fakes.hub import Hub
 from fakes.nvml import Nvml
 from fakes.sandbox import wait_until
 
 from orchestrator import saved
+
+WEIGHTS = {"config.json": b'{"model_type": "qwen3"}', "model.safetensors": b"w" * 3_000_000}
 
 
 def keep(project: Project, *args: str, code: int = 0) -> Path:
@@ -44,6 +47,28 @@ def test_a_saved_plan_must_be_carried_out_and_then_be_stale(project: Project) ->
     pid = project.engine()
     assert f"a (start {project.record()['attempt']['id']}): is new, ready with pid {pid}" in stale(project)
     assert project.engine() == pid
+
+
+def test_what_is_fetched_on_the_way_must_not_make_it_stale(project: Project, hub: Hub, nvml: Nvml) -> None:
+    """On a host with cards the plan is made once more, when all is prepared."""
+    project.env |= nvml.env | {"HF_ENDPOINT": hub.endpoint}
+    commit = hub.add("org/model", WEIGHTS)
+    project.profile(model={"repo": "org/model"}, gpus=1)
+    keep(project)
+    hub.add("org/model", WEIGHTS | {"config.json": b'{"model_type": "qwen2"}'})
+    assert f"fetch org/model@{commit[:8]}" in carry_out(project)
+    assert serves(project.port, "a")
+    assert project.record()["attempt"]["deployment"]["spec"]["commits"] == {"model": commit}
+
+
+def test_what_was_fetched_meanwhile_must_not_make_it_stale(project: Project, hub: Hub) -> None:
+    project.env["HF_ENDPOINT"] = hub.endpoint
+    hub.add("org/model", WEIGHTS)
+    project.profile(model={"repo": "org/model"})
+    keep(project)
+    project.orch("pull", "a")
+    assert "fetch " not in carry_out(project)
+    assert serves(project.port, "a")
 
 
 def test_a_plan_of_a_change_must_restart_what_it_said(project: Project) -> None:

@@ -32,6 +32,7 @@ from orchestrator.model import (
     Phase,
     Policy,
     PortHolder,
+    RuntimeInfo,
     RuntimeState,
     SecretRef,
 )
@@ -43,7 +44,11 @@ HERE = Origin("1.2.3", "lab-1234", "ada", "/home/u/lab")
 FIELDS: dict[str, Any] = {"secrets": {"HF_TOKEN": "k1:aa"}, "commits": {"model": COMMIT}}
 Q = wanted(max_model_len=4096, **FIELDS)
 OLD = wanted(max_model_len=2048, **FIELDS)
-WORLD = seen([running(OLD)], [remembered(OLD)], holders=[PortHolder(8000, 4000, "vllm", "u")])
+VLLM_32, VLLM_33 = (
+    RuntimeState("ready", info=RuntimeInfo("k", "/opt/vllm", "/opt/vllm/bin/python", "vllm", version, (), "serve"))
+    for version in ("0.32.0", "0.33.0")
+)
+WORLD = seen([running(OLD)], [remembered(OLD)], {"qwen": VLLM_32}, holders=[PortHolder(8000, 4000, "vllm", "u")])
 
 
 def made(
@@ -182,7 +187,7 @@ MOVED = {
     "rejected": (replace(WORLD, records={"qwen": remembered(OLD, rejected=(refused(Q),))}), "not to be tried again"),
     "record-lost": (replace(WORLD, records={}), "the record of qwen: is gone"),
     "port": (replace(WORLD, holders={}), "port 8000: was held by pid 4000 (vllm), is free"),
-    "runtime": (replace(WORLD, runtimes={"qwen": RuntimeState("buildable")}), "the runtime of lab: is new, buildable"),
+    "runtime": (replace(WORLD, runtimes={"qwen": VLLM_33}), "was vllm 0.32.0 in /opt/vllm, is vllm 0.33.0 in"),
 }  # fmt: skip
 
 
@@ -249,13 +254,35 @@ def test_other_cards_make_it_stale_where_it_starts_on_one(inventory: Inventory |
     assert saved.moved(made((Q,), WORLD), [Q], replace(WORLD, inventory=inventory)) == []
 
 
-def test_bytes_that_came_meanwhile_do_not_make_it_stale_and_a_finished_fetch_does() -> None:
+def test_bytes_that_came_meanwhile_do_not_make_it_stale() -> None:
     kept = made(world=replace(WORLD, weights={"qwen": (weights(here=1, missing=9),)}))
     more = replace(WORLD, weights={"qwen": (weights(here=5_000_000_000, missing=3),)})
     assert saved.replanned(kept, reconcile([Q], more)) == []
-    whole = replace(WORLD, weights={"qwen": (weights(),)})
-    (line,) = saved.replanned(kept, reconcile([Q], whole))
-    assert line.startswith("no longer: fetch Qwen/Qwen3-32B-AWQ@")
+
+
+def test_what_is_prepared_already_does_not_make_it_stale_and_more_to_prepare_does() -> None:
+    """While it is carried out it is planned again between the two phases."""
+    one = replace(Q, spec=replace(Q.spec, runtime=BUILT))
+    todo = replace(
+        WORLD,
+        weights={"qwen": (weights(here=1, missing=9), weights("org/draft", slot="draft", here=0, missing=2))},
+        runtimes={"qwen": RuntimeState("buildable")},
+    )
+    half = replace(todo, weights={"qwen": (weights(), todo.weights["qwen"][1])}, runtimes={"qwen": VLLM_32})
+    done = replace(half, weights={"qwen": (weights(),)})
+    kept = made((one,), todo)
+    for world in (todo, half, done):
+        assert saved.moved(kept, [one], world) == []
+        assert saved.replanned(kept, reconcile([one], world)) == []
+    gone = made((one,), done)
+    lines = saved.replanned(gone, reconcile([one], todo))
+    assert [line.split()[1] for line in lines] == ["build", "fetch", "fetch"]
+
+
+def test_a_runtime_that_was_looked_into_meanwhile_is_the_same() -> None:
+    unknown = replace(WORLD, runtimes={"qwen": RuntimeState("ready")})
+    assert saved.moved(made(world=unknown), [Q], WORLD) == []
+    assert saved.moved(made(), [Q], unknown) == []
 
 
 def test_a_plan_that_was_carried_out_is_stale() -> None:
