@@ -72,7 +72,8 @@ def endpoint(spec: Spec) -> Endpoint:
 def _flag(name: str, value: Json, known: Flag | None = None) -> list[str]:
     """None is "not given". False becomes ``--no-x``, unless the version is ``known`` to have no such flag; lists become
     several words, or what it takes them as; mappings the engine's JSON."""
-    flag = "--" + name.replace("_", "-")
+    head, dot, rest = name.partition(".")
+    flag = "--" + head.replace("_", "-") + dot + rest  # what follows a dot is data
     if value is None:
         return []
     if value is True:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from builders import wanted
 
+from orchestrator.engines.knowledge import Engine, Flag
 from orchestrator.engines.vllm import argv, endpoint
 from orchestrator.model import Deployment, RuntimeInfo
 
@@ -88,3 +89,36 @@ def test_names_address_and_folder() -> None:
 )
 def test_where_a_client_on_this_machine_finds_it(host: str, args: dict[str, Any], url: str) -> None:
     assert endpoint(_case(host=host, args=args).spec).url == url
+
+
+# ------------------------------------------------------------------------------------ what is known of the version
+
+
+def known(*flags: Flag) -> Engine:
+    return Engine("1", {flag.name: flag for flag in flags})
+
+
+def last(args: dict[str, Any], *flags: Flag, drain: float = 0.0) -> list[str]:
+    given = argv(_case(args=args, drain=drain).spec, SERVE, None, known(*flags))
+    return list(given[given.index("--port") + 2 :])
+
+
+@pytest.mark.parametrize(
+    ("args", "flag", "words"),
+    [
+        ({"x_y": False}, Flag("x-y", ("--x-y",), type="bool", negations=("--no-x-y",)), ["--no-x-y"]),
+        ({"x_y": False}, Flag("x-y", ("--x-y",), type="bool"), []),
+        ({"x": ["*"]}, Flag("x", ("--x",), type="json"), ["--x", '["*"]']),
+        ({"x": ["a", "b"]}, Flag("x", ("--x",), type="str", repeats=True), ["--x", "a", "--x", "b"]),
+        ({"x": ["a", "b"]}, Flag("x", ("--x",), type="str", nargs="+"), ["--x", "a", "b"]),
+        ({"x_y.a_b": 3}, Flag("x-y", ("--x-y",), type="json"), ["--x-y.a_b", "3"]),
+        ({"z": False}, Flag("x", ("--x",)), ["--no-z"]),
+    ],
+)
+def test_a_flag_is_written_as_its_version_takes_it(args: dict[str, Any], flag: Flag, words: list[str]) -> None:
+    assert last(args, flag) == words
+
+
+def test_an_old_version_is_not_told_how_long_to_drain() -> None:
+    assert last({}, drain=30.0) == []
+    assert last({}, Flag("shutdown-timeout", ("--shutdown-timeout",)), drain=30.0) == ["--shutdown-timeout", "30"]
