@@ -14,7 +14,14 @@ OLD_NAME = {"TRANSFORMERS_OFFLINE": "1"}
 @pytest.fixture
 def project(sandbox: Sandbox) -> Sandbox:
     sandbox.profile("a", 18000)
+    environment(sandbox)
     return sandbox
+
+
+def environment(project: Sandbox, name: str = "fake", **keys: object) -> None:
+    """Of a version of the engine that orch knows."""
+    text = {"name": name, "runtime": {"requirements": ["vllm==0.32.0"]}} | keys
+    project.write(f"environments/{name}.yaml", json.dumps(text, indent=2))
 
 
 def validate(project: Sandbox, *args: str, code: int = 0) -> Result:
@@ -96,8 +103,8 @@ def test_a_file_outside_of_the_repository_must_keep_its_full_path(project: Sandb
     assert location == {"uri": file.resolve().as_uri()}
 
 
-def test_strict_must_fail_on_a_warning(project: Sandbox, fake_runtime: Path) -> None:
-    project.environment(fake_runtime, env=OLD_NAME)
+def test_strict_must_fail_on_a_warning(project: Sandbox) -> None:
+    environment(project, env=OLD_NAME)
     assert ": warning: " in validate(project).stderr
     done = validate(project, "--strict", code=1)
     assert "cannot pass with --strict: env.TRANSFORMERS_OFFLINE is an old name; write HF_HUB_OFFLINE" in done.stderr
@@ -123,9 +130,7 @@ def test_mistakes_of_a_set_must_stand_at_their_file(project: Sandbox) -> None:
 
 
 def test_a_set_too_large_for_its_host_must_be_refused(project: Sandbox) -> None:
-    environment = {"name": "gpu", "runtime": {"requirements": ["vllm==0.32.0"]}}
-    host = {"host": {"gpus": {"count": 1, "memory": "48GiB", "compute_capability": "8.9"}}}
-    project.write("environments/gpu.yaml", json.dumps(environment | host))
+    environment(project, "gpu", host={"gpus": {"count": 1, "memory": "48GiB", "compute_capability": "8.9"}})
     for name, port in (("a", 18000), ("b", 18001)):
         project.profile(name, port, environment="gpu", gpus="auto")
     done = validate(project, "--together", "--output", "json", code=1).json
