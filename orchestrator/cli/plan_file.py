@@ -19,7 +19,7 @@ from orchestrator.ports import Eyes
 from orchestrator.reconcile import Options, reconcile
 from orchestrator.saved import Origin, Saved
 
-MOST = 64 << 20  # bytes; a plan of 1,000 deployments has 3 MB
+MOST = 64 << 20  # bytes; a plan of 1,000 deployments has 2 MB
 
 
 def check_place(file: str) -> None:
