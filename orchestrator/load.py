@@ -77,7 +77,7 @@ def load_set(
             profiles.append(load_profile(file, variables, overrides))
         except OrchError as error:
             errors += each(error)
-    errors += same_names((profile.name, profile.source) for profile in profiles)
+    errors += same_names((profile.name, profile.source.at("name")) for profile in profiles)
     environments: dict[str, Environment] = {}
     for name in sorted({profile.environment for profile in profiles}):
         try:
@@ -140,14 +140,15 @@ def clashes(profiles: Sequence[Profile]) -> list[InputError]:
     return found
 
 
-def same_names(named: Iterable[tuple[str, Source]]) -> list[InputError]:
+def same_names(named: Iterable[tuple[str, str]]) -> list[InputError]:
     """Why profiles of these names, each with where it stands, are no set."""
-    first: dict[str, Source] = {}
+    first: dict[str, str] = {}
     found: list[InputError] = []
-    for name, source in named:
-        if (other := first.setdefault(name, source)) is not source:
-            why, at = f"{other.at('name')} has it too", source.at("name")
+    for name, at in named:
+        if name in first:
+            why = f"{first[name]} has it too"
             found.append(InputError(f"use name {name}", why, "change one of the two", at, "same-name"))
+        first.setdefault(name, at)
     return found
 
 

@@ -12,8 +12,7 @@ from orchestrator.errors import OrchError
 from orchestrator.find import display, folder_files
 from orchestrator.findings import Findings, coded, each
 from orchestrator.load import clashes, environment_file, load_environment, load_profile, profile_files, same_names
-from orchestrator.model import Environment, Profile, Source
-from orchestrator.model import Path as Place
+from orchestrator.model import Environment, Profile
 from orchestrator.resolve import resolve
 from orchestrator.spread import processors, spread
 from orchestrator.verdicts import Verdict, place, valid
@@ -50,7 +49,7 @@ def validate(paths: Sequence[str], question: Question) -> tuple[Verdict, ...]:
         *(answer.verdict for answer in answers),
         *(_environment(file, question) for file in sorted(named - {one.file for one in environments})),
     ]
-    verdicts = _shared_out(same_names((one.name, one.source) for one in answers if one.name), verdicts)
+    verdicts = _shared_out(same_names((one.name, one.at) for one in answers if one.name), verdicts)
     if question.together and valid(verdicts):
         verdicts = _shared_out(_together([one.profile for one in answers if one.profile], question), verdicts)
     return tuple(verdicts)
@@ -115,11 +114,11 @@ class _Environments:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """``environment`` is the file of the one it names, ``source`` where the name stands. ``profile``: for a set."""
+    """``at`` is where the name stands, ``environment`` the file of the one it names; ``profile`` is for a set."""
 
     verdict: Verdict
     name: str = ""
-    source: Source = field(default=Source(""))
+    at: str = ""
     environment: str = ""
     profile: Profile | None = None
 
@@ -130,7 +129,7 @@ def _profile(question: Question, environments: _Environments, file: Path) -> _An
     except OrchError as error:
         return _Answer(Verdict(display(file), each(error)))
     verdict = Verdict(profile.source.file)
-    answer = _Answer(verdict, profile.name, _only_name(profile.source))
+    answer = _Answer(verdict, profile.name, profile.source.at("name"))
     try:
         path, environment = environments.get(profile.environment, profile.source.at("environment"))
         answer = replace(answer, environment=path, profile=profile if question.together else None)
@@ -147,12 +146,6 @@ def _profile(question: Question, environments: _Environments, file: Path) -> _An
 
 
 # ---------------------------------------------------------------------------------------------------- several of them
-
-
-def _only_name(source: Source) -> Source:
-    """All that the others have to know of it."""
-    paths: tuple[Place, ...] = ((), ("name",))
-    return replace(source, positions={path: source.positions[path] for path in paths if path in source.positions})
 
 
 def _shared_out(errors: Sequence[OrchError], verdicts: Sequence[Verdict]) -> list[Verdict]:
