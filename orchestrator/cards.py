@@ -55,7 +55,7 @@ class Card:
         if self.closed:
             return f"{name} {self.closed}"
         if self.gpu.mode == "exclusive" and any(one.memory is None or one.memory > BUSY for one in self.holdings):
-            return f"{name} is in exclusive mode and {self.held}"
+            return f"{name} is in exclusive mode, for one process at a time ({self.held})"
         if need and self.room < need + (CONTEXT if self.holdings and not tight else 0):
             left = f"{name} has {format_memory(max(0, self.room))}"
             return f"{left} ({self.held})" if self.holdings else left

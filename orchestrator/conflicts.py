@@ -16,6 +16,7 @@ def claims(wanted: Deployment, observed: Observed) -> frozenset[str]:
 
 def conflicts(starting: Sequence[Deployment], staying: Sequence[Instance], observed: Observed) -> list[PlanError]:
     """Why ``starting`` cannot start while ``staying`` go on; empty when they can."""
+    held = [(one, holds(one, observed)) for one in staying]
     ours = {process.pid for one in observed.instances for process in one.processes}
     errors: list[PlanError] = []
     first: dict[str, str] = {}
@@ -24,7 +25,7 @@ def conflicts(starting: Sequence[Deployment], staying: Sequence[Instance], obser
         if (state := observed.runtimes.get(wanted.name)) and state.status == "missing":
             at = wanted.source.at("environment")
             errors.append(PlanError(f"use the runtime of {wanted.environment}", state.why, at=at))
-        errors += _held_by_ours(wanted, staying, observed)
+        errors += _held_by_ours(wanted, claims(wanted, observed), held)
         holder = observed.holders.get(wanted.spec.serve.port)
         if holder and holder.pid not in ours and not (holder.pid == 0 and _someone_of_ours(holder.port, observed)):
             errors.append(_held_by_others(wanted, holder))
@@ -48,10 +49,12 @@ def _wanted_twice(wanted: Deployment, claimed: Iterable[str], first: dict[str, s
     return errors
 
 
-def _held_by_ours(wanted: Deployment, staying: Iterable[Instance], observed: Observed) -> list[PlanError]:
+def _held_by_ours(
+    wanted: Deployment, claimed: frozenset[str], staying: Iterable[tuple[Instance, frozenset[str]]]
+) -> list[PlanError]:
     errors = []
-    for other in staying:
-        held = sorted(holds(other, observed) & claims(wanted, observed))
+    for other, has in staying:
+        held = sorted(has & claimed)
         if not held or other.name == wanted.name:
             continue
         do = f"add `--replace {other.name}` to stop it in the same plan, or give {wanted.name} another {_noun(held)}"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator import history
+from orchestrator.conflicts import claims
 from orchestrator.errors import FetchFailed, Interrupted, OrchError, StalePlan, raise_all
 from orchestrator.execute import Report, execute
 from orchestrator.model import Deployment, Observed
@@ -47,14 +48,15 @@ def turn(
     """``planner`` is asked twice: for the plan that is confirmed, and under the locks for the plan that is carried
     out. They must read the same, or there must be nothing left to do. ``timeout`` in seconds stands in for the
     profiles' own readiness deadline."""
-    first = planner(observe(world, desired))
+    looked = observe(world, desired)
+    first = planner(looked)
     if first.empty:
         return Outcome(first)
     raise_all(unfetchable(first))
     confirm(first)
     names = {*(one.name for one in desired), *(step.name for step in first.steps), *_stopped_names(first)}
-    ports = {claim for one in desired for claim in one.claims}
-    with world.state.lock(names, ports, world.events):
+    held = {claim for one in desired for claim in claims(one, looked)}
+    with world.state.lock(names, held, world.events):
         seen = observe(world, desired)
         plan = planner(seen)
         if plan.empty:

@@ -15,6 +15,7 @@ from threading import Thread
 from uuid import uuid4
 
 from orchestrator import proc, shell
+from orchestrator.conflicts import claims
 from orchestrator.engines import vllm
 from orchestrator.environ import child
 from orchestrator.errors import PlanError
@@ -35,7 +36,8 @@ _SET_CHILD_SUBREAPER = 36  # prctl(2)
 def run(wanted: Deployment, world: World) -> int:
     """Raises what preparing raises. Returns the engine's exit status, 128 + N when signal N ended it."""
     seat = contextlib.ExitStack()
-    with world.state.lock([wanted.name], wanted.claims, world.events), contextlib.ExitStack() as undo:
+    held = claims(wanted, observe(world, [wanted]))
+    with world.state.lock([wanted.name], held, world.events), contextlib.ExitStack() as undo:
         seen = observe(world, [wanted])
         running = next((one for one in seen.instances if one.name == wanted.name), None)
         if running:

@@ -9,7 +9,9 @@ import ctypes
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator import proc
@@ -49,10 +51,16 @@ _TROUBLE = {
 
 
 class Nvml:
-    def __init__(self, peers_blocked: Callable[[], str] = peers_blocked, patience: float = PATIENCE) -> None:
-        """``patience`` in seconds: a driver that has not answered by then hangs."""
+    def __init__(
+        self,
+        peers_blocked: Callable[[], str] = peers_blocked,
+        patience: float = PATIENCE,
+        folders: Sequence[Path] = (),
+    ) -> None:
+        """``patience`` in seconds: a driver that has not answered by then hangs. ``folders`` are looked through where
+        the loader finds no library."""
         self._peers_blocked, self._patience = peers_blocked, patience
-        self._aside = Aside(_inventory, patience)
+        self._aside = Aside(partial(_inventory, folders), patience)
 
     def inventory(self) -> Inventory | None:
         """None: there is no such library here. One that cannot be used is an inventory that says why."""
@@ -66,11 +74,12 @@ class Nvml:
         return replace(found, peers_blocked=self._peers_blocked()) if found and len(found.gpus) > 1 else found
 
 
-def _inventory() -> Inventory | None:
+def _inventory(folders: Sequence[Path]) -> Inventory | None:
     try:
         ctypes.CDLL(LIBRARY)
     except OSError as error:
-        return _unloadable(str(error))
+        if not _load_from(folders):
+            return _unloadable(str(error))
     import pynvml
 
     try:
@@ -85,6 +94,15 @@ def _inventory() -> Inventory | None:
     finally:
         with suppress(pynvml.NVMLError):
             pynvml.nvmlShutdown()
+
+
+def _load_from(folders: Sequence[Path]) -> bool:
+    """What is loaded once, from wherever, is what everybody after that gets by its name."""
+    for folder in folders:
+        with suppress(OSError):
+            ctypes.CDLL(str(folder / LIBRARY))
+            return True
+    return False
 
 
 def _look() -> Inventory:

@@ -140,7 +140,8 @@ class _Placing:
         for name in given:
             places = [place for place, card in enumerate(self.cards) if means(name, card.gpu)]
             if len(places) != 1:
-                self.refuse(one, f"there is no GPU {name} here{self._there_are()}", "correct gpus; see `orch gpus`")
+                why = f"{name} is the beginning of several UUIDs" if places else f"there is no GPU {name} here"
+                self.refuse(one, why if places else why + self._there_are(), "correct gpus; see `orch gpus`")
                 return
             if places[0] in chosen:
                 self.refuse(one, f"GPU {self.cards[places[0]].gpu.index} is named twice", "name each once")
@@ -271,7 +272,8 @@ def across(wanted: Deployment, placement: Placement, inventory: Inventory) -> It
     bridged = {(link.a, link.b) for link in inventory.links if link.distance == "nvlink"}
     if vllm.ranks(wanted.spec) < 2 or not pairs - bridged or "NCCL_P2P_DISABLE" in wanted.spec.env:
         return
-    where = "GPUs " + " and ".join(str(index) for index in sorted(placement.indexes))
+    *first, last = (str(index) for index in sorted(placement.indexes))
+    where = f"GPUs {', '.join(first)} and {last}"
     why = "where engines are known to hang at their first start if an IOMMU or ACS is in between"
     if inventory.peers_blocked:
         why = f"and {inventory.peers_blocked}: engines are known to hang so at their first start"

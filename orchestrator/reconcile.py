@@ -19,6 +19,7 @@ from orchestrator.model import (
     Instance,
     Intent,
     Inventory,
+    Marker,
     Observed,
     Phase,
     Placement,
@@ -206,7 +207,7 @@ def _absent(record: Record | None, left: Sequence[Instance], options: Options) -
 
 def _own(name: str, observed: Observed) -> tuple[tuple[Instance, ...], tuple[Instance, ...]]:
     """The living instances of a name, oldest first, and those of which only left-over processes remain."""
-    mine = [one for one in _oldest_first(observed.instances) if one.name == name]
+    mine = _oldest_first(one for one in observed.instances if one.name == name)
     return tuple(one for one in mine if one.leader), tuple(one for one in mine if not one.leader and one.children)
 
 
@@ -267,6 +268,18 @@ def _unmendable(verdicts: Sequence[_Verdict], observed: Observed, options: Optio
     return [observed.unmendable[name] for name in starting if name in observed.unmendable]
 
 
+def _just_ended(observed: Observed) -> list[Instance]:
+    """Those that ran where their records say and are gone: the driver may still be giving their memory back, and shows
+    it of no process. A start waits for it; where that is in vain, nothing was stopped for it."""
+    known = {one.marker.attempt for one in observed.instances}
+    attempts = [(name, record.attempt) for name, record in observed.records.items() if record.attempt]
+    return [
+        Instance(Marker("", name, attempt.id), Phase.FAILED, spec=attempt.deployment.spec, gpus=attempt.gpus)
+        for name, attempt in attempts
+        if attempt.gpus and attempt.id not in known
+    ]
+
+
 def _placed(verdicts: Sequence[_Verdict], staying: Sequence[Instance], observed: Observed, options: Options) -> Placed:
     """To bring back what served a moment ago nothing is refused: it starts where it was."""
     insist = options.reason is Reason.ROLLBACK
@@ -274,6 +287,8 @@ def _placed(verdicts: Sequence[_Verdict], staying: Sequence[Instance], observed:
     inventory = observed.inventory or Inventory()
     kept = {one.marker.attempt for one in staying}
     ending = [one for one in observed.instances if one.marker.attempt not in kept]
+    if not any(one.leader for one in ending):
+        ending += _just_ended(observed)
     free = cards(inventory, staying, ending, observed.others)
     found = place(wanted, free, inventory.links, insist=insist)
     return replace(found, errors=() if insist else (*errors, *found.errors))
@@ -291,6 +306,7 @@ class _Builder:
     placed: Placed
     steps: list[Step] = field(default_factory=list)
     stopped: set[str] = field(default_factory=set)  # attempts
+    held: dict[str, frozenset[str]] = field(default_factory=dict)  # by attempt
 
     def plan(self) -> Plan:
         starting = [one for one in self.verdicts if one.start]
@@ -400,10 +416,15 @@ class _Builder:
             reason = self.leaving.get(one.name) or moving.get(one.marker.attempt)
             if not one.leader or reason is None:
                 continue
-            clash = holds(one, self.observed) & wanted.claims or self._shares(one, wanted)
+            clash = self._holds(one) & wanted.claims or self._shares(one, wanted)
             if clash or (first and reason is Reason.REPLACED):
                 found.append((one, reason))
         return found
+
+    def _holds(self, one: Instance) -> frozenset[str]:
+        if one.marker.attempt not in self.held:
+            self.held[one.marker.attempt] = holds(one, self.observed)
+        return self.held[one.marker.attempt]
 
     def _left_in_the_way(self, wanted: Deployment) -> list[Instance]:
         """What is left over of other rollouts, on a card that ``wanted`` gets."""

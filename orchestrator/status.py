@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.cards import sits_on
+from orchestrator.cards import means, sits_on
 from orchestrator.codec import digest
 from orchestrator.drift import diff
 from orchestrator.engines import vllm
@@ -76,7 +76,7 @@ def _row(name: str, observed: Observed, wanted: Deployment | str | None) -> Row:
         digest=digest(spec) if spec else "",
         drift=_drift(instance, wanted),
         log=(instance.log if instance else "") or (record.attempt.log if record and record.attempt else ""),
-        notes=_notes(phase, instance, record, mine),
+        notes=_notes(phase, instance, record, mine, observed.inventory),
     )
 
 
@@ -88,6 +88,12 @@ def _gpus(instance: Instance, inventory: Inventory) -> tuple[GpuUse, ...]:
         for gpu, shown in held
         if sits_on(instance, gpu)
     )
+
+
+def _lost(instance: Instance, inventory: Inventory) -> list[str]:
+    parts = {part for gpu in inventory.gpus for part in gpu.parts}
+    usable = [gpu for gpu in inventory.gpus if not gpu.trouble]
+    return [one for one in instance.gpus if one not in parts and not any(means(one, gpu) for gpu in usable)]
 
 
 def _phase(instance: Instance | None, record: Record | None) -> str:
@@ -108,13 +114,21 @@ def _drift(instance: Instance | None, wanted: Deployment | str | None) -> str:
     return ", ".join(one.field for one in diff(instance.spec, wanted.spec))
 
 
-def _notes(phase: str, instance: Instance | None, record: Record | None, mine: list[Instance]) -> tuple[str, ...]:
+def _notes(
+    phase: str,
+    instance: Instance | None,
+    record: Record | None,
+    mine: list[Instance],
+    inventory: Inventory | None,
+) -> tuple[str, ...]:
     notes: list[str] = []
     if phase == "stopped" and record and record.because:
         notes.append(record.because)
     why = (instance.why if instance else "") or (record.attempt.ended if record and record.attempt else "")
     if phase in {Phase.FAILED, Phase.UNHEALTHY} and why:
         notes.append(why)
+    if instance and instance.leader and inventory and (lost := _lost(instance, inventory)):
+        notes.append(f"the driver shows no {', '.join(lost)} any more, on which it runs; see `orch gpus`")
     left = [process for one in mine if not one.leader for process in one.children]
     if left:
         pids = ", ".join(f"{one.pid} ({one.command})" for one in left)

@@ -12,6 +12,7 @@ from orchestrator.backends.local import Local, LocalReader
 from orchestrator.cli.deployed import specs
 from orchestrator.cli.homes import home, runtime_reader
 from orchestrator.cuda.mender import CudaMender, CudaReader
+from orchestrator.cuda.places import Places
 from orchestrator.errors import HostError, InputError
 from orchestrator.host import LocalHost, SystemClock
 from orchestrator.hub.memory import Memory
@@ -42,7 +43,7 @@ class Context:
             prober=HttpProber(),
             clock=SystemClock(),
             weights=HubReader(variables, self._memory, LocalHost(variables).secret, _runtime_env(variables)),
-            gpus=Nvml(),
+            gpus=_nvml(variables),
             cuda=CudaReader(variables, home("CACHE", ".cache")),
         )
 
@@ -58,7 +59,7 @@ class Context:
             prober=HttpProber(),
             clock=SystemClock(),
             weights=HubStore(variables, self._memory, LocalHost(variables).secret, _runtime_env(variables)),
-            gpus=Nvml(),
+            gpus=_nvml(variables),
             cuda=CudaMender(variables, home("CACHE", ".cache")),
             events=events,
             interrupts=SignalInterrupts().install(),
@@ -139,6 +140,11 @@ def known_names() -> list[str]:
     here = context(None, None)
     profiles = {path.stem for path in (here.root / "profiles").glob("*.yaml")}
     return sorted(profiles | set(specs(here.eyes)))
+
+
+def _nvml(variables: Mapping[str, str]) -> Nvml:
+    """Where a driver may be that the loader knows nothing of: WSL, NixOS, a container."""
+    return Nvml(folders=[folder for folder, _ in Places(variables=variables).folders()])
 
 
 def runtimes(variables: Mapping[str, str]) -> Runtimes:

@@ -53,7 +53,7 @@ class RuntimeReader:
             return prefix, prefix / "bin/python"
         home = self.variables.get("HOME") or str(Path.home())
         prefix = Path(home, spec.where[2:]) if spec.where.startswith("~/") else Path(spec.where).absolute()
-        if not (prefix / "bin/python").exists():
+        if not _can_see(prefix / "bin/python"):
             why = f"{prefix} has no bin/python" if prefix.is_dir() else f"there is no folder {prefix}"
             raise RuntimeFailure(f"use the runtime {spec.label}", why, f"make it: `uv venv {prefix}`, and install vllm")
         return prefix, prefix / "bin/python"
@@ -172,6 +172,14 @@ class Runtimes(RuntimeReader):
             write_json(file, value)
         except OSError:
             return
+
+
+def _can_see(file: Path) -> bool:
+    """False, too, for what lies in a folder that is closed to this user."""
+    try:
+        return file.exists()
+    except OSError:
+        return False
 
 
 def _engine_arguments(info: RuntimeInfo, argv: Sequence[str]) -> list[str]:

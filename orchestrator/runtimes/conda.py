@@ -53,7 +53,10 @@ def find(where: str, variables: Mapping[str, str]) -> Path:
 
 
 def is_prefix(folder: Path) -> bool:
-    return (folder / "conda-meta").is_dir() and (folder / "bin/python").exists()
+    try:
+        return (folder / "conda-meta").is_dir() and (folder / "bin/python").exists()
+    except OSError:  # closed to this user
+        return False
 
 
 def candidates(name: str, variables: Mapping[str, str], home: Path) -> Iterator[Path]:

@@ -130,6 +130,40 @@ def test_who_comes_second_takes_another_card(host: Project, nvml: Nvml) -> None:
     assert card(host) == uuid(host, 1)
 
 
+def test_a_pinned_card_is_taken_restarted_and_come_back_to(host: Project) -> None:
+    wants(host, "a", gpus=[1])
+    host.apply("a")
+    assert card(host) == uuid(host, 1)
+    host.orch("restart", "a")
+    wants(host, "a", gpus=[1], args={"fake_exit_code": 3})
+    assert "brought back a" in host.apply("a", code=1).stderr
+    assert card(host) == uuid(host, 1)
+
+
+def test_a_mig_device_is_one_engines_alone(host: Project, nvml: Nvml) -> None:
+    nvml.part(0, "MIG-a")
+    wants(host, "a", gpus=["MIG-a"])
+    host.apply("a")
+    assert card(host) == "MIG-a"
+    wants(host, "b", host.free_port(), gpus=["MIG-a"])
+    assert "GPU MIG-a is held by a" in host.apply("b", code=1).stderr
+
+
+def test_a_start_waits_for_what_was_just_stopped(host: Project, nvml: Nvml) -> None:
+    wants(host, "a", gpus=[0])
+    host.apply("a")
+    nvml.process(0, host.engine(), 44_000, lag=1_500)
+    host.orch("stop", "a")
+    assert "a: waiting for memory: GPU 0 has" in host.orch("start", "a").stderr
+
+
+def test_a_card_that_is_lost_under_an_engine_is_told(host: Project, nvml: Nvml) -> None:
+    wants(host, "a")
+    host.apply("a")
+    nvml.lose(0)
+    assert f"the driver shows no {uuid(host, 0)} any more, on which it runs" in host.orch("status").stdout
+
+
 def test_a_driver_that_does_not_answer_is_the_reason(host: Project, nvml: Nvml) -> None:
     nvml.init(18)
     wants(host, "a")

@@ -381,3 +381,13 @@ def test_a_driver_that_hangs_is_told_as_one(nvml_library: Path, nvml: Nvml) -> N
     why, do = done.stdout.splitlines()
     assert why == "the NVIDIA driver hangs: NVML gave no answer within 0.2 s"
     assert "sudo dmesg" in do
+
+
+def test_a_driver_where_no_loader_looks_is_found(nvml_library: Path, nvml: Nvml) -> None:
+    text = (
+        "import sys, pathlib; from orchestrator.nvml import Nvml; "
+        "print(len(Nvml(folders=[pathlib.Path('/nowhere'), pathlib.Path(sys.argv[1])]).inventory().gpus))"
+    )
+    command = [sys.executable, "-c", text, str(nvml_library)]
+    done = subprocess.run(command, env={"FAKE_NVML": str(nvml.script)}, capture_output=True, text=True, check=True)
+    assert done.stdout == "4\n"
