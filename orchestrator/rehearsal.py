@@ -9,14 +9,15 @@ from pathlib import Path
 
 from orchestrator import declared, engine_data
 from orchestrator.engine_checks import check_flags
+from orchestrator.engines import vllm
 from orchestrator.engines.knowledge import Engine
 from orchestrator.engines.versions import nearest, order
-from orchestrator.errors import UsageProblem
+from orchestrator.errors import PlanError, UsageProblem
 from orchestrator.files import read_json
 from orchestrator.findings import Findings, listed
 from orchestrator.hub.access import access
 from orchestrator.hub.layout import Repo
-from orchestrator.model import Environment, Json, Profile, RuntimeSpec, Spec
+from orchestrator.model import Deployment, Environment, Json, Profile, RuntimeSpec
 from orchestrator.model_checks import Subject, check_model
 from orchestrator.ports import RuntimeReader
 from orchestrator.resolve import resolve
@@ -43,6 +44,9 @@ class Rehearsal:
     given: str = ""
     _engines: dict[str, Known] = field(default_factory=dict)
     _loaded: dict[Path, Engine | None] = field(default_factory=dict)
+    _caches: dict[str, Path] = field(default_factory=dict)  # the Hub's, by environment
+    _configs: dict[tuple[str, str, str], Mapping[str, Json] | None] = field(default_factory=dict)
+    _fit: set[tuple[object, ...]] = field(default_factory=set)
 
     def findings(self, profile: Profile, environment: Environment) -> Findings:
         """What the version, the model and the declared host have against a profile that is good by itself."""
@@ -54,9 +58,18 @@ class Rehearsal:
             check_flags(profile, known.engine, self.all, findings)
         subject = Subject(known.engine, self.config(profile, environment), environment.host_gpus, environment.env)
         check_model(profile, subject, findings)
-        for error in declared.crowded([resolve(profile, environment, {})], [environment]):
+        for error in self._crowded(resolve(profile, environment, {}), environment):
             findings.add(("gpus",), error.why, error.do, code="does-not-fit")
         return findings
+
+    def _crowded(self, wanted: Deployment, environment: Environment) -> Sequence[PlanError]:
+        """Many profiles ask for the same, and where one had room another has."""
+        asks = environment.name, wanted.spec.gpus, vllm.ranks(wanted.spec), vllm.memory_share(wanted.spec)
+        if asks in self._fit:
+            return ()
+        if not (errors := declared.crowded([wanted], [environment])):
+            self._fit.add(asks)
+        return errors
 
     def known(self, environment: Environment) -> Known:
         if environment.name not in self._engines:
@@ -109,13 +122,20 @@ class Rehearsal:
             return found
         if profile.model.path:
             return read_json(Path(profile.model.path) / "config.json")
-        spec = resolve(profile, environment, {}).spec
-        return self._cached(spec) if profile.model.repo else None
+        if not profile.model.repo:
+            return None
+        asked = environment.name, profile.model.repo, profile.model.revision or "main"
+        if asked not in self._configs:
+            self._configs[asked] = self._cached(*asked[1:], self._cache(profile, environment))
+        return self._configs[asked]
 
-    def _cached(self, spec: Spec) -> Mapping[str, Json] | None:
-        cache = access(self.variables, spec, {}).cache
-        repo = Repo(cache, (spec.model.repo or "").partition(":")[0])
-        revision = spec.model.revision or "main"
+    def _cache(self, profile: Profile, environment: Environment) -> Path:
+        if environment.name not in self._caches:
+            self._caches[environment.name] = access(self.variables, resolve(profile, environment, {}).spec, {}).cache
+        return self._caches[environment.name]
+
+    def _cached(self, name: str, revision: str, cache: Path) -> Mapping[str, Json] | None:
+        repo = Repo(cache, name.partition(":")[0])
         commits = [repo.pinned(revision), repo.ref(revision), revision]
         found = (read_json(repo.pointer(commit, "config.json")) for commit in commits if commit)
         return next((one for one in found if one is not None), None)

@@ -17,7 +17,7 @@ GPU_IS_LOST, RESET_REQUIRED, VERSION_MISMATCH, UNKNOWN = 15, 16, 18, 999
 def build_library(folder: Path) -> Path:
     """The folder that LD_LIBRARY_PATH has to name. ``gcc`` must be there."""
     folder.mkdir(parents=True, exist_ok=True)
-    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra"]
+    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", f"-Wl,-soname,{LIBRARY}"]
     subprocess.run(["gcc", *flags, "-o", str(folder / LIBRARY), str(SOURCE)], check=True)
     return folder
 
