@@ -121,7 +121,6 @@ class RuntimeReader(Protocol):
         ...
 
 
-
 class Runtimes(RuntimeReader, Protocol):
     def ensure(self, spec: RuntimeSpec, say: "Say") -> RuntimeInfo: ...
     def learn(self, info: RuntimeInfo, say: "Say") -> None:
