@@ -95,3 +95,18 @@ def test_off_leaves_it_alone(host: Project, cuda_runtime: Path) -> None:
     host.apply("a")
     assert "LIBRARY_PATH" not in environ(host.engine())
     assert not folder_of(host).exists()
+
+
+def test_a_host_that_needs_no_mend_has_none_in_its_first_plan(
+    host: Project, standins: Standins, tmp_path: Path
+) -> None:
+    """Where loading is all that its engine asks of libcuda, and the loader finds it."""
+    driver = tmp_path / "driver"
+    driver.mkdir()
+    (driver / "libcuda.so.1").symlink_to(standins.driver)
+    runtime = make_cuda_runtime(tmp_path / "plain")
+    host.sandbox.environment(runtime, env={"LD_LIBRARY_PATH": str(driver)})
+    assert "mend" not in host.plan("a")
+    host.apply("a")
+    assert "LIBRARY_PATH" not in environ(host.engine())
+    assert not folder_of(host).exists()
