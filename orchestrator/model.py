@@ -254,7 +254,8 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What orch itself does around the engine; a change takes effect without a restart."""
+    """What orch itself does around the engine; a change takes effect without a restart, of ``libcuda`` with the next
+    start."""
 
     ready_timeout: float = 1200.0
     restart: Restart = Restart()
