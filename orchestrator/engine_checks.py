@@ -1,5 +1,6 @@
 """Whether a version of the engine takes what a profile gives it: what else would show only as it starts. Pure."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.engines.changes import history
@@ -18,6 +19,13 @@ FIELDS: Mapping[str, Path] = {
     "gpu_memory_utilization": ("serve", "gpu_memory_utilization"),
 }
 """The flags that a field of the profile stands for, with where that is written."""
+
+
+COMPANIONS = {
+    "enable_auto_tool_choice": "tool_call_parser",
+    "enable_log_outputs": "enable_log_requests",
+}
+"""Flags that mean nothing alone, and that the engine refuses so."""
 
 
 def check_flags(profile: Profile, engine: Engine, others: Callable[[], Sequence[Engine]], findings: Findings) -> None:
@@ -71,17 +79,46 @@ def _args(profile: Profile, engine: Engine, others: Callable[[], Sequence[Engine
     }
     for name, value in profile.serve.args.items():
         path = written.get(name, ("serve", "args", name))
-        flag = engine.find(name)
-        if flag is None:
+        flag, whole = engine.find(name), engine.find(name.partition(".")[0])
+        if flag is None or whole is None:
             _unknown(name, path, engine, others, findings)
+            continue
+        if _is_short(name, whole):
+            short = f"it is the short form of {_key(whole)}, which orch does not write"
+            findings.add(path, short, f"write {_key(whole)}", code="short-flag")
             continue
         if flag.deprecated:
             until = f", and goes in {flag.removed_in}" if flag.removed_in else ""
             findings.warn(
                 path, f"is deprecated in vllm {engine.version}{until}", _instead(flag), code="deprecated-flag"
             )
-        if why := check_value(flag, value):
+        if why := _refusal(flag, value):
             _wrong(path, flag, why, engine, findings)
+    _companions(profile, engine, written, findings)
+
+
+def _refusal(flag: Flag, value: Json) -> str | None:
+    """Of the value as `vllm.flags` writes it for a version that is known."""
+    if isinstance(value, list) and flag.type == "json":
+        return check_value(flag, json.dumps(value))
+    if isinstance(value, list) and flag.repeats:
+        return next((why for one in value if (why := check_value(flag, one))), None)
+    return check_value(flag, value)
+
+
+def _is_short(name: str, flag: Flag) -> bool:
+    """Whether the engine knows it with one dash only (-tp): with two it would be the beginning of something else."""
+    head = name.partition(".")[0].replace("_", "-")
+    return f"-{head}" in flag.options and f"--{head}" not in (*flag.options, *flag.negations)
+
+
+def _companions(profile: Profile, engine: Engine, written: Mapping[str, Path], findings: Findings) -> None:
+    """What the engine checks right after its parser has taken everything."""
+    args = profile.serve.args
+    for name, needed in COMPANIONS.items():
+        if args.get(name) and not args.get(needed) and engine.find(name) and engine.find(needed):
+            path = written.get(name, ("serve", "args", name))
+            findings.add(path, f"vllm takes it only together with {needed}", f"add {needed}", code="flag-value")
 
 
 def _stored(written: str) -> str:

@@ -55,7 +55,7 @@ def _heads(profile: Profile, config: Mapping[str, Json], findings: Findings) -> 
 
 def _context(profile: Profile, config: Mapping[str, Json], findings: Findings) -> None:
     wanted, most, args = profile.serve.max_model_len, _longest(config), profile.serve.args
-    stretched = "rope_scaling" in str(args) or "rope_parameters" in str(args)
+    stretched = any(key in str(args) for key in ("rope_scaling", "rope_parameters", "max_position_embeddings"))
     if wanted and most and wanted > most and not stretched:
         why = f"{profile.model.label} reads {most} tokens at most, not {wanted}"
         do = f"use {most} or less, or stretch it by rope scaling: args: {{hf_overrides: {{rope_scaling: ...}}}}"

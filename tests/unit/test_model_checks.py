@@ -77,6 +77,7 @@ def test_the_context_is_at_most_what_the_model_reads(scaling: Any, longest: int)
     [
         {"args": {"hf_overrides": {"rope_scaling": {"rope_type": "yarn", "factor": 4}}}},
         {"args": {"rope_scaling": '{"rope_type": "yarn"}'}},
+        {"args": {"hf_overrides": {"max_position_embeddings": 131072}}},
         {"env": {"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1"}},
     ],
 )
