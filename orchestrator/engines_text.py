@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.columns import columns
-from orchestrator.engines.changes import Change, Diff, history
+from orchestrator.engines.changes import Change, Diff
 from orchestrator.engines.knowledge import Engine, Flag
+from orchestrator.engines.versions import order
 from orchestrator.model import Json
 from orchestrator.render import VERSION
 
@@ -26,14 +27,28 @@ def flag_text(flag: Flag, engine: Engine, known: Iterable[Engine]) -> str:
     lines = [f"{_key(flag.name)}  (vllm {engine.version}: {', '.join(flag.options)})", f"  takes    {_takes(flag)}"]
     lines += [f"  default  {_default(flag)}"] if flag.default_known else []
     lines += [f"  keys     {', '.join(sorted(flag.fields))}"] if flag.fields else []
-    past = history(flag.name, known)
-    since = f"since {past.added}" if past and past.added else "in every version that is known"
-    until = f", removed in {past.removed}" if past and past.removed else ""
-    lines.append(f"  known    {since}{until}")
+    lines.append(f"  known    {_span(flag.name, engine, known)}")
     if flag.deprecated:
         instead = f"; use {', '.join(map(_key, flag.instead))}" if flag.instead else ""
         lines.append(f"  given up {f'goes in {flag.removed_in}' if flag.removed_in else 'deprecated'}{instead}")
     return "\n".join(lines)
+
+
+def _span(name: str, engine: Engine, known: Iterable[Engine]) -> str:
+    """From when until when, around this version: a name that went may come back as another flag's negation."""
+    ranked = sorted(known, key=lambda one: order(one.version))
+    has = [one.find(name) is not None for one in ranked]
+    at = next((place for place, one in enumerate(ranked) if one.version == engine.version), None)
+    if at is None:
+        return f"in {engine.version}"
+    start, end = at, at
+    while start and has[start - 1]:
+        start -= 1
+    while end + 1 < len(ranked) and has[end + 1]:
+        end += 1
+    first = ranked[start].version
+    since = f"since {first}" if start else f"in {first}, the oldest that is known, and since"
+    return since + (f"; removed in {ranked[end + 1].version}" if end + 1 < len(ranked) else "")
 
 
 def flags_json(engine: Engine, flags: Iterable[Flag]) -> Json:
