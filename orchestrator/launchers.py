@@ -54,8 +54,11 @@ def in_script(text: str, variables: Mapping[str, str]) -> Found:
     """The command in ``text`` that starts the engine. Raises InputError: none, several, or no readable script."""
     found = _search(commands(text, variables), variables, 0)
     if not found:
-        why = "it holds no `vllm serve`, no `python -m vllm.entrypoints.openai.api_server` and no vllm image for docker"
-        raise InputError("make a profile of this command", why, "give the command that starts the engine")
+        why = (
+            "no command in it is `vllm serve`, `python -m vllm.entrypoints.openai.api_server` or docker with its image"
+        )
+        do = "give the command that starts the engine; of a systemd unit, what stands behind ExecStart="
+        raise InputError("make a profile of this command", why, do)
     if len(found) > 1:
         lines = listed(sorted({f"line {one.line}" for one in found}, key=lambda line: (len(line), line)))
         why = f"it starts {len(found)} engines ({lines})"

@@ -115,7 +115,7 @@ def test_the_schema_must_be_named_only_where_it_is(sandbox: Sandbox) -> None:
         (("/nowhere/at/all",), 1, "there is no such folder"),
         (("a b",), 1, "it is no repository's name"),
         (("--from-command", "gone.sh"), 1, "there is no such file"),
-        (("--from-command", "echo x"), 1, "it holds no `vllm serve`"),
+        (("--from-command", "echo x"), 1, "no command in it is `vllm serve`"),
         (("--from-pid", "999999999"), 1, "there is no such process"),
         (("--from-pid", str(os.getpid())), 1, "is a vLLM server"),
     ],

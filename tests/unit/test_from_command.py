@@ -452,7 +452,7 @@ def test_a_flag_that_is_abbreviated_is_the_only_one_that_begins_so() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("echo hello", "it holds no `vllm serve`"),
+        ("echo hello", "no command in it is `vllm serve`"),
         ("vllm serve A/B\nvllm serve C/D", "it starts 2 engines (line 1 and line 2)"),
         ("vllm serve --port 1", "it does not say which model"),
         ("vllm serve $MODEL", "its model is $MODEL, which only the shell that runs it knows"),
