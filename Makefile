@@ -48,7 +48,7 @@ demo: $(STAMP) ## serve a tiny model on the processor, ask it something, show it
 
 check: lint test ## lint, then test: what CI runs
 
-test: $(STAMP) ## all tests: unit, process, and the first scenarios with a real vLLM (10 minutes)
+test: $(STAMP) ## all tests: unit, process, and the first scenarios with a real vLLM (a quarter of an hour)
 	@$(BIN)/python -m pytest -m 'not real_more'
 
 unit: $(STAMP) ## the fast tests only (seconds)
