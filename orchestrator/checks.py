@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from orchestrator.engines.vllm import flag_name
 from orchestrator.findings import Findings, shown
 from orchestrator.hub_names import OLD, old_name
 from orchestrator.model import Json, Path
@@ -55,12 +56,6 @@ def section(value: Json, *path: str) -> dict[str, Any]:
     """The section at ``path``, empty when there is none."""
     found = look(value, *path)
     return found if isinstance(found, dict) else {}
-
-
-def flag_name(key: str) -> str:
-    """A flag as the engine's parser stores it: ``max-num-seqs`` is ``max_num_seqs``; what follows a dot is data."""
-    name, dot, rest = key.partition(".")
-    return name.replace("-", "_") + dot + rest
 
 
 def check_profile(value: Json, plain: Mapping[Path, str], findings: Findings) -> None:

@@ -7,6 +7,7 @@ from orchestrator.engines.changes import history
 from orchestrator.engines.knowledge import Engine, Flag
 from orchestrator.engines.values import check_value
 from orchestrator.engines.versions import order
+from orchestrator.engines.vllm import flag_name
 from orchestrator.findings import Findings, did_you_mean, listed
 from orchestrator.model import Json, Path, Profile
 
@@ -73,7 +74,7 @@ def _unless_one(size: Json) -> Json:
 
 def _args(profile: Profile, engine: Engine, others: Callable[[], Sequence[Engine]], findings: Findings) -> None:
     written = {
-        _stored(str(path[2])): path
+        flag_name(str(path[2])): path
         for path in profile.source.positions
         if path[:2] == ("serve", "args") and len(path) == 3
     }
@@ -119,11 +120,6 @@ def _companions(profile: Profile, engine: Engine, written: Mapping[str, Path], f
         if args.get(name) and not args.get(needed) and engine.find(name) and engine.find(needed):
             path = written.get(name, ("serve", "args", name))
             findings.add(path, f"vllm takes it only together with {needed}", f"add {needed}", code="flag-value")
-
-
-def _stored(written: str) -> str:
-    name, dot, rest = written.partition(".")
-    return name.replace("-", "_") + dot + rest
 
 
 def _unknown(name: str, path: Path, engine: Engine, others: Callable[[], Sequence[Engine]], findings: Findings) -> None:

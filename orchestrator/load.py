@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import find
-from orchestrator.checks import check_environment, check_profile, flag_name, look, section
-from orchestrator.engines.vllm import MEMORY_SHARE
+from orchestrator.checks import check_environment, check_profile, look, section
+from orchestrator.engines.vllm import MEMORY_SHARE, flag_name
 from orchestrator.errors import InputError, OrchError, raise_all
 from orchestrator.expand import Expander
 from orchestrator.findings import Findings, coded, did_you_mean, each, listed

@@ -3,13 +3,15 @@
 /health alone is not enough: it may answer before the model is there, or come from somebody else's server.
 """
 
-import http.client
 import json
-import ssl
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from orchestrator.model import Endpoint
 from orchestrator.ports import Answer
+
+if TYPE_CHECKING:
+    import http.client
 
 TIMEOUT = 3.0  # seconds for each of the two questions
 UNASKABLE = "its host or its API key holds characters that cannot be sent"
@@ -17,6 +19,8 @@ UNASKABLE = "its host or its API key holds characters that cannot be sent"
 
 class HttpProber:
     def ask(self, endpoint: Endpoint, names: Sequence[str], token: str | None) -> Answer:
+        import http.client
+
         try:
             status, _ = _get(endpoint, "/health", None)
             if status != 200:
@@ -44,9 +48,13 @@ def _get(endpoint: Endpoint, path: str, token: str | None) -> tuple[int, bytes]:
         connection.close()
 
 
-def _connect(endpoint: Endpoint) -> http.client.HTTPConnection:
+def _connect(endpoint: Endpoint) -> "http.client.HTTPConnection":
+    import http.client
+
     if not endpoint.tls:
         return http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=TIMEOUT)
+    import ssl
+
     # Its certificate names the host that clients use, which is not the loopback address asked here.
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -62,6 +70,8 @@ def _listed(body: bytes) -> set[str]:
 
 
 def _reason(error: Exception) -> str:
+    import http.client
+
     if isinstance(error, http.client.InvalidURL):
         return UNASKABLE
     if isinstance(error, TimeoutError):

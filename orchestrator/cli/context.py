@@ -78,12 +78,21 @@ class Context:
 
         return load_set(paths, self.root, os.environ, given)
 
-    def environment(self, name: str) -> Environment:
-        """By its name, or its file. Raises InputError."""
-        from orchestrator.load import environment_file, load_environment
+    def environment(self, given: str) -> Environment:
+        """By its name, or by its file. Raises InputError."""
+        from orchestrator.find import ENDINGS, display, folder_files
+        from orchestrator.findings import did_you_mean, listed
+        from orchestrator.load import load_environment
 
-        file = Path(name) if "/" in name or Path(name).is_file() else environment_file(name, self.root)
-        return load_environment(file, os.environ)
+        folder = self.root / "environments"
+        files = folder_files(folder)
+        if named := next((one for one in files if one.stem == given), None):
+            return load_environment(named, os.environ)
+        if os.path.isfile(given) or given.endswith(ENDINGS):  # noqa: PTH113 (never raises)
+            return load_environment(given, os.environ)
+        known = sorted({one.stem for one in files})
+        do = did_you_mean(given, known) or (f"there is {listed(known)}" if known else "")
+        raise InputError(f"find the environment {given}", f"there is no {display(folder / f'{given}.yaml')}", do)
 
     def desired(
         self,

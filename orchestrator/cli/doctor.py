@@ -77,7 +77,7 @@ def _environments(here: "Context", given: str | None) -> "tuple[list[Environment
     from orchestrator.load import load_environment
 
     if given is not None:
-        return [load_environment(_file(here, given), os.environ)], []
+        return [here.environment(given)], []
     loaded, broken = [], []
     for file in folder_files(here.root / "environments"):
         try:
@@ -85,25 +85,6 @@ def _environments(here: "Context", given: str | None) -> "tuple[list[Environment
         except OrchError as error:
             broken.append((file, error))
     return loaded, broken
-
-
-def _file(here: "Context", given: str) -> "Path":
-    import os.path
-    from pathlib import Path
-
-    from orchestrator.errors import InputError
-    from orchestrator.find import ENDINGS, display, folder_files
-    from orchestrator.findings import did_you_mean, listed
-
-    folder = here.root / "environments"
-    files = folder_files(folder)
-    if named := next((one for one in files if one.stem == given), None):
-        return named
-    if os.path.isfile(given) or given.endswith(ENDINGS):  # noqa: PTH113 (never raises)
-        return Path(given)
-    known = sorted({one.stem for one in files})
-    do = did_you_mean(given, known) or (f"there is {listed(known)}" if known else "")
-    raise InputError(f"find the environment {given}", f"there is no {display(folder / f'{given}.yaml')}", do)
 
 
 def _sources(here: "Context", console: "Console") -> "Sources":

@@ -40,6 +40,12 @@ def flags(spec: Spec, style: str, file: str | None = None, engine: Engine | None
     return tuple(given)
 
 
+def flag_name(key: str) -> str:
+    """A flag as the engine's parser stores it: ``max-num-seqs`` is ``max_num_seqs``; what follows a dot is data."""
+    name, dot, rest = key.partition(".")
+    return name.replace("-", "_") + dot + rest
+
+
 def memory_share(spec: Spec) -> float:
     """What part of each GPU's memory the engine takes for itself. It refuses to start where less is free."""
     return spec.serve.gpu_memory_utilization or MEMORY_SHARE

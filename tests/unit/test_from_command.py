@@ -31,7 +31,7 @@ VENV = RuntimeSpec("venv", "/home/me/venv")
 
 
 def place(*there: str, configs: Mapping[str, Any] | None = None) -> Place:
-    return Place("/work", lambda path: path in there, (configs or {}).get)
+    return Place("/here", lambda path: path in there, (configs or {}).get)
 
 
 def taken(text: str, *there: str, known: bool = True, configs: Mapping[str, Any] | None = None) -> Taken:
@@ -278,7 +278,7 @@ def environment_of(found: Taken) -> Environment:
 @settings(max_examples=100, deadline=None)
 @given(st.lists(PIECES | TEXTS, max_size=8).map(tuple))
 def test_any_words_of_a_process_are_read_or_refused_in_words(words: tuple[str, ...]) -> None:
-    found = in_argv(("vllm", "serve", "X/Y", *words), {}, "/work")
+    found = in_argv(("vllm", "serve", "X/Y", *words), {}, "/here")
     assert found is not None
     try:
         assert take(found, ENGINES, place()).profile.model.label
@@ -338,7 +338,7 @@ CASES: dict[str, str] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_files_of(name: str, tmp_path: Path) -> None:
-    found = taken(CASES[name], "/work/qwen.jinja", "/work/models/qwen", "/work/models/sql")
+    found = taken(CASES[name], "/here/qwen.jinja", "/here/models/qwen", "/here/models/sql")
     loaded(found, tmp_path)
     head = ["Not taken over:", *found.left] if found.left else []
     profile = replace(found.profile, environment="default")
@@ -358,7 +358,7 @@ def test_what_stands_around_the_command_becomes_the_environments() -> None:
     )
     assert taken("conda activate llm; vllm serve X/Y").runtime == RuntimeSpec("conda", "llm")
     assert taken(". ../v/bin/activate && vllm serve X/Y").runtime == RuntimeSpec("venv", "/v")
-    assert taken("uv run vllm serve X/Y").runtime == RuntimeSpec("venv", "/work/.venv")
+    assert taken("uv run vllm serve X/Y").runtime == RuntimeSpec("venv", "/here/.venv")
     assert taken("tmux new -d 'cd /srv && uv run vllm serve X/Y'").runtime == RuntimeSpec("venv", "/srv/.venv")
     assert taken("uvx --from vllm==0.11.0 vllm serve X/Y").runtime == RuntimeSpec(
         "requirements", requirements=("vllm==0.11.0",)
@@ -406,7 +406,7 @@ def test_the_weights_folder_of_a_flag_is_the_environments() -> None:
 
 def test_the_file_of_config_is_taken_over_and_the_command_wins() -> None:
     config = {"port": 1, "tensor-parallel-size": 2, "enforce-eager": True, "hf-overrides": {"a": 1}}
-    found = taken("vllm serve X/Y --config c.yaml --port 9", configs={"/work/c.yaml": config})
+    found = taken("vllm serve X/Y --config c.yaml --port 9", configs={"/here/c.yaml": config})
     serve = found.profile.serve
     assert (serve.port, serve.tensor_parallel_size) == (9, 2)
     assert serve.args == {"enforce_eager": True, "hf_overrides": {"a": 1}}
