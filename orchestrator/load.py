@@ -193,11 +193,18 @@ def _profile(read: _Read) -> Profile:
         environment=value["environment"],
         model=ModelRef(**value["model"]),
         serve=_serve(section(value, "serve")),
-        restart=Restart(**{key: _whole(one) for key, one in section(value, "restart").items()}),
+        restart=_restart(section(value, "restart")),
         source=read.source,
         text=read.text,
         **given,
     )
+
+
+def _restart(value: Mapping[str, Any]) -> Restart:
+    given = {key: _whole(one) for key, one in value.items()}
+    if "window" in given:
+        given["window"] = parse_duration(given["window"])
+    return Restart(**given)
 
 
 def _serve(value: Mapping[str, Any]) -> Serve:

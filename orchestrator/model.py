@@ -67,8 +67,12 @@ Gpus = Literal["auto"] | int | tuple[str, ...]  # placement is orch's, a count, 
 
 @dataclass(frozen=True, slots=True)
 class Restart:
+    """What the watcher does about an engine that ended by itself; after ``attempts`` deaths within ``window`` seconds
+    it gives up."""
+
     policy: Literal["never", "on-failure", "always"] = "on-failure"
     attempts: int = 5
+    window: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,7 @@ class GpuDeclaration:
     compute_capability: str = ""
 
 
+Backend = Literal["local", "systemd"]  # what an engine is to the system: a process of this user, or a unit of its own
 Transfer = Literal["auto", "xet", "ranged", "hf_transfer"]  # how orch fetches weights; auto: xet, else ranged
 
 
@@ -156,6 +161,7 @@ class Environment:
     source: Source = field(default=Source(""), compare=False)
     text: str = field(default="", compare=False, repr=False)
     warnings: tuple[Notice, ...] = field(default=(), compare=False)
+    backend: Backend = "local"
 
 
 # ------------------------------------------------------------------------------------------------------- the weights
@@ -250,6 +256,7 @@ class Spec:
     secrets: Mapping[str, str] = field(default_factory=dict)
     drain: float = 30.0
     commits: Mapping[str, str] = field(default_factory=dict)
+    backend: Backend = "local"
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,6 +409,7 @@ class Instance:
     why: str = ""
     owned: bool = False  # a living `orch run` owns it; only that one may end it
     gpus: tuple[str, ...] = ()  # UUIDs or indexes, as CUDA_VISIBLE_DEVICES of its processes has them
+    backend: Backend = "local"  # that of the spec it was started with
 
     @property
     def name(self) -> str:
@@ -584,6 +592,27 @@ class Attempt:
     ready_at: float | None = None
     ended: str = ""  # why, once known
     gpus: tuple[str, ...] = ()  # as in Instance
+    by: Literal["", "watch"] = ""  # who started it: a person, or the watcher
+    adopted: bool = False  # someone else started it: no process of it carries a marker
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """An engine that ended by itself, or a start that failed. ``uptime``: for how many seconds it had been ready."""
+
+    attempt: str
+    at: float
+    why: str
+    uptime: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The revision that was gone back to. It holds, whatever the files say, until a person ends it."""
+
+    number: int
+    at: float
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -596,6 +625,25 @@ class Record:
     attempt: Attempt | None = None
     rejected: tuple[Rejected, ...] = ()
     because: str = ""  # why the intent is what it is, when that is not plain
+    pin: Pin | None = None
+    deaths: tuple[Death, ...] = ()  # since a person last started it, oldest first; forgotten one by one
+    retry_at: float | None = None  # when the watcher starts it again
+    given_up: str = ""  # why the watcher does not
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """The living process that keeps a project converged. ``paths`` as it was given them, empty for all that is
+    deployed; ``unit`` the systemd unit that runs it, or ""; ``plans_only``: it reports and changes nothing."""
+
+    pid: int
+    start: int
+    boot: str
+    since: float
+    paths: tuple[str, ...] = ()
+    unit: str = ""
+    plans_only: bool = False
+    trouble: str = ""  # why the files are not applied, until they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -611,3 +659,4 @@ class Observed:
     others: tuple[Instance, ...] = ()  # of other projects of this user, on a host with cards
     mends: Mapping[str, Mend] = field(default_factory=dict)  # by deployment name, where something is to be mended
     unmendable: Mapping[str, OrchError] = field(default_factory=dict)  # by deployment name: why its libcuda is none
+    watcher: Watcher | None = None

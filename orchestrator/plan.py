@@ -14,6 +14,7 @@ class Reason(StrEnum):
     CHANGED = "changed"
     STOPPED = "was stopped"
     DIED = "died"
+    HUNG = "hung"
     PRUNED = "not in the set"
     REPLACED = "replaced"
     REQUESTED = "requested"

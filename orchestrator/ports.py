@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from orchestrator.cached import Adoption, Found, Removal, User
 from orchestrator.engines.knowledge import Engine
@@ -31,6 +31,7 @@ from orchestrator.model import (
     RuntimeState,
     SecretRef,
     Spec,
+    Watcher,
     Weights,
 )
 
@@ -66,6 +67,14 @@ class StateReader(Protocol):
 
     def logs(self, name: str) -> Sequence[Path]:
         """The kept logs of a deployment's starts, oldest first."""
+        ...
+
+    def revisions(self, name: str) -> Sequence[Revision]:
+        """Those that are kept, oldest first; a damaged one counts as absent."""
+        ...
+
+    def watcher(self) -> Watcher | None:
+        """The living one of this project."""
         ...
 
 
@@ -313,3 +322,4 @@ class World(Eyes):
     cuda: CudaMender
     events: Events
     interrupts: Interrupts
+    by: Literal["", "watch"] = ""  # who acts: a person, or the watcher

@@ -2,6 +2,7 @@
 
     STATE/key                          the key of secret hashes, made once
     STATE/HOST/PROJECT/project.json    which folder this project is
+    STATE/HOST/PROJECT/watch.json      who keeps it converged (`watchers`)
     STATE/HOST/PROJECT/NAME/record.json, revisions/N.json, logs/ATTEMPT.log, latest.log, lock
 
 By host, for homes are shared over NFS. Losing all of it loses history and intent, never a running engine: engines are
@@ -18,11 +19,11 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from orchestrator import locks
+from orchestrator import locks, watchers
 from orchestrator.codec import from_file, to_json
 from orchestrator.errors import HostError
 from orchestrator.files import make_folder, read_json, write_json, write_text
-from orchestrator.model import Record, Revision
+from orchestrator.model import Record, Revision, Watcher
 from orchestrator.ports import Events
 
 SCHEMA = 1
@@ -57,6 +58,13 @@ class StateReader:
 
     def logs(self, name: str) -> Sequence[Path]:
         return logs_in(self.folder / name / "logs")
+
+    def revisions(self, name: str) -> Sequence[Revision]:
+        found = (read_revision(path) for path in (self.folder / name / "revisions").glob("*.json"))
+        return sorted((one for one in found if one), key=lambda one: one.number)
+
+    def watcher(self) -> Watcher | None:
+        return watchers.living(self.folder)
 
     def _key(self) -> bytes | None:
         try:
@@ -157,6 +165,13 @@ def read_record(path: Path) -> Record | None:
     if document is None or document.get("schema") != SCHEMA:
         return None
     return from_file(Record, document.get("record"))
+
+
+def read_revision(path: Path) -> Revision | None:
+    document = read_json(path)
+    if document is None or document.get("schema") != SCHEMA:
+        return None
+    return from_file(Revision, document.get("revision"))
 
 
 def logs_in(folder: Path) -> list[Path]:
