@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator import history
 from orchestrator.conflicts import claims
-from orchestrator.errors import FetchFailed, Interrupted, OrchError, StalePlan, raise_all
+from orchestrator.errors import FetchFailed, HubRefused, Interrupted, OrchError, StalePlan, raise_all
 from orchestrator.execute import Report, execute
 from orchestrator.model import Deployment, Observed
 from orchestrator.observe import observe
@@ -98,7 +98,8 @@ def _switch_text(plan: Plan) -> str:
 def unfetchable(plan: Plan) -> list[FetchFailed]:
     """Why weights cannot be fetched, as far as that is known before anything is tried."""
     fetches = [step.change.weights for step in plan.steps if isinstance(step.change, Fetch)]
-    return [FetchFailed(f"fetch {one.use.repo}", one.why, one.do) for one in fetches if one.total is None]
+    unknown = [one for one in fetches if one.total is None]
+    return [(HubRefused if one.refused else FetchFailed)(f"fetch {one.use.repo}", one.why, one.do) for one in unknown]
 
 
 def _carry_out(plan: Plan, seen: Observed, world: World, timeout: float | None) -> Outcome:

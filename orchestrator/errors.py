@@ -6,11 +6,13 @@ maps this tree to stderr and an exit status in one place.
 OrchError                   1
     InputError              1   a file, a value in it, or two files that contradict each other
     PlanError               1   the files are good, but this host or project cannot take them
+        Unfit               1   and never will: more cards than there are, a flag that the engine refuses
     HostError               1   the operating system refused something orch needs (a folder, a disk, a lock)
     CommandFailed           1   a command that orch runs failed; it stands in `shell`, with what the command printed
     RuntimeFailure          1   the engine's runtime is missing, broken or cannot be built
     FetchFailed             1   weights could not be had from the Hub, or not be kept on this disk
         HubUnreachable      1   there is no way to the Hub, or it may not be asked
+        HubRefused          1   the Hub answered no: gated, missing, or another token is needed
     StartFailed             1   the engine ended, or was not ready in time
     StalePlan               1   the world changed between the confirmation and the execution
     Problems                1   several of the above at once
@@ -28,6 +30,7 @@ class OrchError(Exception):
     a table."""
 
     exit_code = 1
+    final = False  # the same thing tried again, and nothing else changed, ends the same way
     code: str = ""
     tail: tuple[str, ...] = ()
 
@@ -45,11 +48,17 @@ class OrchError(Exception):
 
 
 class InputError(OrchError):
-    pass
+    final = True
 
 
 class PlanError(OrchError):
     pass
+
+
+class Unfit(PlanError):
+    """This host, or this engine, can never take it as it is."""
+
+    final = True
 
 
 class HostError(OrchError):
@@ -66,6 +75,12 @@ class FetchFailed(OrchError):
 
 class HubUnreachable(FetchFailed):
     """Nobody was asked, or nobody answered: it says nothing of what was to be had."""
+
+
+class HubRefused(FetchFailed):
+    """Whoever asks again without a change gets the same answer."""
+
+    final = True
 
 
 class StartFailed(OrchError):
@@ -99,6 +114,7 @@ class Problems(OrchError):
     def __init__(self, errors: Iterable[OrchError]) -> None:
         self.errors = tuple(errors)
         super().__init__("go on")
+        self.final = all(error.final for error in self.errors)
         self.tail = tuple(line for error in self.errors for line in error.tail)
 
     def __str__(self) -> str:

@@ -9,7 +9,7 @@ from orchestrator import history
 from orchestrator.codec import digest
 from orchestrator.engines import vllm
 from orchestrator.environ import child
-from orchestrator.errors import HostError, InputError, Interrupted, OrchError, PlanError, StartFailed
+from orchestrator.errors import HostError, InputError, Interrupted, OrchError, StartFailed, Unfit
 from orchestrator.model import (
     Attempt,
     Deployment,
@@ -191,12 +191,12 @@ class _Walk:
         info = self._runtime(spec.runtime)
         if spec.gpus != 0 and not self.insist and self.world.cuda.is_missing(wanted, info):
             why = f"{info.engine} {info.version} computes on GPUs, and there is no libcuda on this host"
-            raise PlanError(f"start {wanted.name}", why, "see `orch doctor`", wanted.source.at("environment"))
+            raise Unfit(f"start {wanted.name}", why, "see `orch doctor`", wanted.source.at("environment"))
         self.world.runtimes.learn(info, self.world.events.say)
         flags = vllm.flags(spec, info.style, None, self.world.runtimes.engine(info))
         if complaint := self.world.runtimes.check_argv(info, flags, self.world.events.say):
             why = f"{info.engine} {info.version} refuses its flags: {complaint}"
-            raise PlanError(f"start {wanted.name}", why, "correct them in the profile", wanted.source.at("serve"))
+            raise Unfit(f"start {wanted.name}", why, "correct them in the profile", wanted.source.at("serve"))
 
     def _runtime(self, spec: RuntimeSpec) -> RuntimeInfo:
         if spec not in self.runtimes:
@@ -234,7 +234,8 @@ class _Walk:
         assert leader is not None
         self.running[wanted.name] = replace(instance, spec=spec, log=str(log))
         at, gpus = world.clock.now(), placement.gpus if placement else ()
-        begun = Attempt(attempt, leader.pid, leader.start, world.target.boot, at, wanted, str(log), gpus=gpus)
+        boot = world.target.boot
+        begun = Attempt(attempt, leader.pid, leader.start, boot, at, wanted, str(log), gpus=gpus, by=world.by)
         self._save(history.started(self._record(wanted.name), wanted.name, begun))
 
     def _await(self, planned: Deployment) -> None:

@@ -15,7 +15,12 @@ def attempts(project: str, records: Iterable[Record]) -> dict[Marker, Attempt]:
 
 
 def started(record: Record | None, name: str, attempt: Attempt) -> Record:
-    return replace(record or Record(name), intent=Intent.RUNNING, because="", attempt=attempt)
+    """What a person starts, and what is not what it was, begins with a clean slate: no death counts against it."""
+    record = replace(record or Record(name), intent=Intent.RUNNING, because="", retry_at=None, given_up="")
+    before = record.attempt.deployment.spec if record.attempt else None
+    same = before is not None and digest(before) == digest(attempt.deployment.spec)
+    kept = record.deaths if attempt.by == "watch" and same else ()
+    return replace(record, attempt=attempt, deaths=kept)
 
 
 def succeeded(record: Record, revision: Revision, at: float) -> Record:

@@ -209,6 +209,7 @@ class Weights:
     kind: str = ""
     why: str = ""
     do: str = ""
+    refused: bool = False  # the Hub said no, and will again
 
     @property
     def complete(self) -> bool:

@@ -7,7 +7,7 @@ from itertools import combinations
 
 from orchestrator.cards import BUSY, Card, gpu_lines, means, rows
 from orchestrator.engines import vllm
-from orchestrator.errors import PlanError
+from orchestrator.errors import PlanError, Unfit
 from orchestrator.model import Deployment, GpuLink, Inventory, Observed, Placement
 from orchestrator.units import format_memory
 
@@ -104,7 +104,7 @@ def place(asks: Sequence[Ask], found: Sequence[Card], links: Sequence[GpuLink], 
     for one in asks:
         if one.count and one.ranks > one.count:
             why = f"its parallel sizes need {_gpus(one.ranks)} and gpus gives it {one.count}"
-            placing.refuse(one, why, "change gpus, or the parallel sizes under serve")
+            placing.refuse(one, why, "change gpus, or the parallel sizes under serve", Unfit)
         elif one.pinned is not None:
             placing.pin(one, one.pinned)
         elif one.count == 0:
@@ -128,8 +128,8 @@ class _Placing:
     errors: list[PlanError] = field(default_factory=list)
     tries: int = 0
 
-    def refuse(self, one: Ask, why: str, do: str) -> None:
-        self.errors.append(_refused(one, why, do))
+    def refuse(self, one: Ask, why: str, do: str, kind: type[PlanError] = PlanError) -> None:
+        self.errors.append(_refused(one, why, do, kind))
 
     def pin(self, one: Ask, given: tuple[str, ...]) -> None:
         parts = {part for card in self.cards for part in card.gpu.parts}
@@ -141,10 +141,10 @@ class _Placing:
             places = [place for place, card in enumerate(self.cards) if means(name, card.gpu)]
             if len(places) != 1:
                 why = f"{name} is the beginning of several UUIDs" if places else f"there is no GPU {name} here"
-                self.refuse(one, why if places else why + self._there_are(), "correct gpus; see `orch gpus`")
+                self.refuse(one, why if places else why + self._there_are(), "correct gpus; see `orch gpus`", Unfit)
                 return
             if places[0] in chosen:
-                self.refuse(one, f"GPU {self.cards[places[0]].gpu.index} is named twice", "name each once")
+                self.refuse(one, f"GPU {self.cards[places[0]].gpu.index} is named twice", "name each once", Unfit)
                 return
             chosen.append(places[0])
         bad = [why for place in chosen if (why := self.cards[place].refusal(one.share))]
@@ -240,7 +240,8 @@ class _Placing:
 
     def _does_not_fit(self, one: Ask) -> None:
         if one.count > len(self.cards):
-            self.refuse(one, self._needs(one) + (self._there_are() or ", and this host has none"), "see `orch gpus`")
+            why = self._needs(one) + (self._there_are() or ", and this host has none")
+            self.refuse(one, why, "see `orch gpus`", Unfit)
             return
         bad = [(place, why) for place, card in enumerate(self.cards) if (why := card.refusal(one.share))]
         why = f"{self._needs(one)}: {', '.join(why for _, why in bad)}"
@@ -285,8 +286,8 @@ def _with(cards: Sequence[Card], places: Sequence[int], one: Ask) -> list[Card]:
     return [card.taken(one.name, one.share) if place in places else card for place, card in enumerate(cards)]
 
 
-def _refused(one: Ask, why: str, do: str) -> PlanError:
-    return PlanError(f"place {one.name}", why, do, one.wanted.source.at("gpus"), "does-not-fit")
+def _refused(one: Ask, why: str, do: str, kind: type[PlanError] = PlanError) -> PlanError:
+    return kind(f"place {one.name}", why, do, one.wanted.source.at("gpus"), "does-not-fit")
 
 
 def _gpus(count: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.cached import Adoption, Found, Removal, User, uses_of
 from orchestrator.codec import from_json
 from orchestrator.engines.repos import code_repos, is_commit, repos, trusts_code
-from orchestrator.errors import FetchFailed, HostError, HubUnreachable, raise_all
+from orchestrator.errors import FetchFailed, HostError, HubRefused, HubUnreachable, raise_all
 from orchestrator.files import read_json
 from orchestrator.hub import look
 from orchestrator.hub.access import Access, access, login_token
@@ -115,7 +115,8 @@ class HubReader:
             answer = self._ask(wanted, reach, [(use.repo, commit or use.revision)])[0]
             if answer.error or not answer.commit:
                 why, do = (answer.error.why, answer.error.do) if answer.error else ("the Hub gave no answer", "")
-                return Weights(use, commit, str(reach.cache), why=why, do=do)
+                refused = isinstance(answer.error, HubRefused)
+                return Weights(use, commit, str(reach.cache), why=why, do=do, refused=refused)
             commit, files = answer.commit, answer.files
         assert commit is not None
         return look.weights(use, repo, commit, choose(files, use, include, exclude), self.memory)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.errors import FetchFailed, HubUnreachable, OrchError
+from orchestrator.errors import FetchFailed, HubRefused, HubUnreachable, OrchError
 from orchestrator.model import Json, RemoteFile
 
 
@@ -62,12 +62,15 @@ class Job:
     tuning: Tuning = Tuning()
 
 
+_KINDS: Mapping[str, type[FetchFailed]] = {"unreachable": HubUnreachable, "refused": HubRefused}
+
+
 def told(error: OrchError) -> dict[str, Json]:
     """An error as it travels back."""
-    unreachable = {"unreachable": True} if isinstance(error, HubUnreachable) else {}
-    return {"what": error.what, "why": error.why, "do": error.do, **unreachable}
+    kind = next((name for name, one in _KINDS.items() if isinstance(error, one)), "")
+    return {"what": error.what, "why": error.why, "do": error.do, "kind": kind}
 
 
 def failure(told: Mapping[str, Json]) -> FetchFailed:
-    kind = HubUnreachable if told.get("unreachable") else FetchFailed
+    kind = _KINDS.get(told["kind"], FetchFailed)
     return kind(told["what"], told["why"], told["do"])

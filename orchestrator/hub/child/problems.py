@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from orchestrator.errors import FetchFailed, HubUnreachable
+from orchestrator.errors import FetchFailed, HubRefused, HubUnreachable
 from orchestrator.units import format_size
 
 NETWORK = "check the network and the proxy variables, or name a mirror in HF_ENDPOINT"
@@ -68,22 +68,22 @@ def _host(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def gated(repo: str, endpoint: str, *, token: bool) -> FetchFailed:
+def gated(repo: str, endpoint: str, *, token: bool) -> HubRefused:
     page = f"{endpoint}/{repo}"
     if token:
         why = "its owners have not granted access to the account of this token"
-        return FetchFailed(f"fetch {repo}", why, f"ask for access at {page}")
+        return HubRefused(f"fetch {repo}", why, f"ask for access at {page}")
     why = "it is gated, and no token was sent"
     mine = "then `hf auth login`, or secrets: {HF_TOKEN: {env: HF_TOKEN}} in the environment"
     do = f"ask for access at {page}, {mine}"
-    return FetchFailed(f"fetch {repo}", why, do)
+    return HubRefused(f"fetch {repo}", why, do)
 
 
-def refused(repo: str, status: int, *, token: bool) -> FetchFailed:
+def refused(repo: str, status: int, *, token: bool) -> HubRefused:
     if token:
-        return FetchFailed(f"fetch {repo}", f"the Hub refuses this token ({status})", "check it, or make another one")
+        return HubRefused(f"fetch {repo}", f"the Hub refuses this token ({status})", "check it, or make another one")
     do = "name your token in the environment: secrets: {HF_TOKEN: {env: HF_TOKEN}}"
-    return FetchFailed(f"fetch {repo}", f"the Hub wants a token for it ({status})", do)
+    return HubRefused(f"fetch {repo}", f"the Hub wants a token for it ({status})", do)
 
 
 def unwritable(what: str, error: OSError, place: str) -> FetchFailed:

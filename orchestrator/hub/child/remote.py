@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from orchestrator.errors import FetchFailed
+from orchestrator.errors import FetchFailed, HubRefused
 from orchestrator.findings import did_you_mean
 from orchestrator.hub.child import problems
 from orchestrator.hub.child.sources import BUSY, retry_after
@@ -83,15 +83,15 @@ class Hub:
 
     # ---------------------------------------------------------------------------------------------- in other words
 
-    def _no_repo(self, repo: str, error: Any) -> FetchFailed:
+    def _no_repo(self, repo: str, error: Any) -> HubRefused:
         what = f"find {repo} on the Hub"
         if error.response is not None and error.response.status_code == 401 and self.token:
-            return FetchFailed(what, "the Hub refuses this token (401)", "check it, or make another one")
+            return HubRefused(what, "the Hub refuses this token (401)", "check it, or make another one")
         why = "there is no such repository" if self.token else "there is no such repository, or it is private"
         known = "" if self.token else "if it is private, name your token: secrets: {HF_TOKEN: {env: HF_TOKEN}}"
         if close := self._similar(repo):
-            return FetchFailed(what, why, f"did you mean {close}?")
-        return FetchFailed(what, why, known or "check its name, and what this token may read")
+            return HubRefused(what, why, f"did you mean {close}?")
+        return HubRefused(what, why, known or "check its name, and what this token may read")
 
     def _similar(self, repo: str) -> str:
         """The name that was probably meant. A question of courtesy: without an answer there is none."""
@@ -105,7 +105,7 @@ class Hub:
         close = difflib.get_close_matches(repo.lower(), [one.lower() for one in names], n=1, cutoff=0.75)
         return next((one for one in sorted(names) if close and one.lower() == close[0]), "")
 
-    def _no_revision(self, repo: str, revision: str) -> FetchFailed:
+    def _no_revision(self, repo: str, revision: str) -> HubRefused:
         what = f"find revision {revision} of {repo}"
         try:
             refs = self.api.list_repo_refs(repo)
@@ -114,7 +114,7 @@ class Hub:
             names = []
         there = f"there is {', '.join(names[:20])}" if names else "look at its history on the Hub"
         do = did_you_mean(revision, names) or there
-        return FetchFailed(what, "the repository has no such branch, tag or commit", do)
+        return HubRefused(what, "the repository has no such branch, tag or commit", do)
 
     def _answered(self, repo: str, error: Any) -> FetchFailed:
         status = error.response.status_code
