@@ -4,6 +4,10 @@ A process is ours when it carries orch's marker, or when it sits in a session th
 to be such when its leader is alive and marked, or when its number is the recorded pid of a leader we started and a
 marked process still holds it (the kernel does not reuse a session's number while a member lives). A marked process
 in someone's login shell proves nothing about the shell, and a session that two starts could claim is nobody's.
+
+One that was adopted carries no marker, and its session is its starter's. Ours are then exactly the processes that the
+record names by pid and start time on this boot, and what descends from those that live.
+
 Nothing else is ever signalled (invariant 7).
 """
 
@@ -36,6 +40,31 @@ def families(rows: Iterable[Process], project: str, leaders: Mapping[str, int]) 
             groups[owner].append(row)
     found = [_family(marker, members, leaders.get(marker.attempt)) for marker, members in groups.items()]
     return tuple(sorted(found, key=lambda one: (one.marker.name, one.marker.attempt)))
+
+
+def adopted(
+    rows: Iterable[Process], marker: Marker, leader: tuple[int, int], known: Iterable[tuple[int, int]] = ()
+) -> Family | None:
+    """The living processes of an adopted start, None without any: its API server ``leader`` and those ``known``, each
+    by pid and start time, and what descends from them now. What carries a marker belongs to another start, with all
+    below it; one that is older than its parent is no child of it, but of a process whose pid was free again."""
+    roots = {leader, *known}
+    alive = [row for row in rows if not row.zombie and row.marker is None]
+    below: dict[int, list[Process]] = {}
+    for row in alive:
+        below.setdefault(row.parent, []).append(row)
+    found: dict[int, Process] = {}
+    work = [row for row in alive if (row.pid, row.start) in roots]
+    while work:
+        row = work.pop()
+        if row.pid not in found:
+            found[row.pid] = row
+            work += [child for child in below.get(row.pid, ()) if child.start >= row.start]
+    if not found:
+        return None
+    members = sorted(found.values(), key=lambda row: (row.start, row.pid))
+    head = next((row for row in members if (row.pid, row.start) == leader), None)
+    return Family(marker, head, tuple(row for row in members if row is not head))
 
 
 def _owners(

@@ -411,6 +411,7 @@ class Instance:
     owned: bool = False  # a living `orch run` owns it; only that one may end it
     gpus: tuple[str, ...] = ()  # UUIDs or indexes, as CUDA_VISIBLE_DEVICES of its processes has them
     backend: Backend = "local"  # that of the spec it was started with
+    adopted: bool = False  # as in Attempt: known by its record alone, so its session proves nothing
 
     @property
     def name(self) -> str:
@@ -595,6 +596,7 @@ class Attempt:
     gpus: tuple[str, ...] = ()  # as in Instance
     by: Literal["", "watch"] = ""  # who started it: a person, or the watcher
     adopted: bool = False  # someone else started it: no process of it carries a marker
+    family: tuple[tuple[int, int], ...] = ()  # of an adopted one: (pid, start) of each process below it at that time
 
 
 @dataclass(frozen=True, slots=True)
