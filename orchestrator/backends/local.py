@@ -17,7 +17,7 @@ from orchestrator import proc, shell
 from orchestrator.codec import read_spec
 from orchestrator.environ import SPEC, VISIBLE
 from orchestrator.errors import HostError
-from orchestrator.identity import Family, families
+from orchestrator.identity import Family, adopted, families
 from orchestrator.model import Attempt, Instance, Launch, Marker, Phase, Process
 from orchestrator.ports import Exit
 
@@ -39,8 +39,13 @@ class LocalReader:
 
     def list(self, project: str, attempts: Mapping[Marker, Attempt]) -> tuple[Instance, ...]:
         here = {marker: one for marker, one in attempts.items() if one.boot == self.boot}
-        leaders = {marker.attempt: one.pid for marker, one in here.items()}
-        found = [_instance(family) for family in families(_signed(proc.scan(), here), project, leaders)]
+        rows = proc.scan()
+        found = [_taken_over(family, here[family.marker]) for family in _adopted(rows, here)]
+        theirs = {process.pid for one in found for process in one.processes}
+        ours = {marker: one for marker, one in here.items() if not one.adopted}
+        leaders = {marker.attempt: one.pid for marker, one in ours.items()}
+        rest = _signed((row for row in rows if row.pid not in theirs), ours)
+        found += [_instance(family) for family in families(rest, project, leaders)]
         return tuple(sorted(found, key=lambda one: (one.started_at or 0.0, one.marker.attempt)))
 
     def everywhere(self) -> tuple[Instance, ...]:
@@ -99,10 +104,12 @@ class Local(LocalReader):
 
     def _members(self, instance: Instance) -> Sequence[Process]:
         self._reap()
+        if instance.adopted:
+            return _below(proc.scan(), instance)
         recorded = {instance.marker.attempt: instance.leader.pid} if instance.leader else {}
         found = families(_vouched(proc.scan(), instance), instance.marker.project, recorded)
         mine = [one for one in found if one.marker.attempt == instance.marker.attempt]
-        return [process for one in mine for process in (*([one.leader] if one.leader else []), *one.children)]
+        return [process for one in mine for process in _processes(one)]
 
     def _leave(self, processes: Iterable[Process], seconds: float) -> bool:
         """Waits until all of these are gone, at most so long; says whether they are. A process that is our own child
@@ -126,6 +133,54 @@ class Local(LocalReader):
     def _reap(self) -> None:
         for child in self._started.values():
             child.poll()
+
+
+def _adopted(rows: Sequence[Process], attempts: Mapping[Marker, Attempt]) -> list[Family]:
+    """One family an adopted start that has anything left; a process belongs to one at most."""
+    found: list[Family] = []
+    for marker in sorted((marker for marker, one in attempts.items() if one.adopted), key=lambda one: one.name):
+        one = attempts[marker]
+        taken = {process for family in found for process in _processes(family)}
+        left = [row for row in rows if row not in taken]
+        if family := _steady(left, marker, (one.pid, one.start), one.family):
+            found.append(family)
+    return found
+
+
+def _steady(
+    rows: Iterable[Process], marker: Marker, leader: tuple[int, int], known: Iterable[tuple[int, int]]
+) -> Family | None:
+    """As `identity.adopted`, by two looks at each: while the rows were read, a pid may have become another's."""
+    if (first := adopted(rows, marker, leader, known)) is None:
+        return None
+    again = [(row, proc.read(row.pid)) for row in _processes(first)]
+    return adopted([now for row, now in again if now and now.start == row.start], marker, leader, known)
+
+
+def _below(rows: Sequence[Process], instance: Instance) -> Sequence[Process]:
+    """All that is left of an adopted instance: what was seen of it, and what descends from that now."""
+    head = (instance.leader.pid, instance.leader.start) if instance.leader else (0, 0)
+    family = _steady(rows, instance.marker, head, [(one.pid, one.start) for one in instance.processes])
+    return _processes(family) if family else ()
+
+
+def _taken_over(family: Family, attempt: Attempt) -> Instance:
+    """What it was started with is in its record, not in its environment."""
+    return Instance(
+        marker=family.marker,
+        phase=Phase.STARTING if family.leader else Phase.FAILED,
+        leader=family.leader,
+        children=family.children,
+        spec=attempt.deployment.spec,
+        started_at=min(proc.started_at(one) for one in _processes(family)),
+        log=attempt.log,
+        gpus=attempt.gpus,
+        adopted=True,
+    )
+
+
+def _processes(family: Family) -> tuple[Process, ...]:
+    return (*((family.leader,) if family.leader else ()), *family.children)
 
 
 def _signed(rows: Iterable[Process], attempts: Mapping[Marker, Attempt]) -> Sequence[Process]:
@@ -157,7 +212,7 @@ def _vouched(rows: Iterable[Process], instance: Instance) -> Sequence[Process]:
 
 
 def _instance(family: Family) -> Instance:
-    members = (*([family.leader] if family.leader else []), *family.children)
+    members = _processes(family)
     texts = (proc.environ(one.pid).get(SPEC) for one in members if one.marker)
     spec = next((read_spec(text) for text in texts if text), None)
     return Instance(
