@@ -92,7 +92,8 @@ class Profile:
 @dataclass(frozen=True, slots=True)
 class RuntimeSpec:
     """Which Python installation runs the engine. ``where`` is the venv's folder or the conda name/prefix; the rest
-    describes a runtime that orch builds from ``requirements`` with uv and owns."""
+    describes a runtime that orch builds from ``requirements`` with uv and owns. ``lock`` is the key of the exact set
+    that orch.lock names for these; without it, uv's choice at the first build."""
 
     kind: Literal["venv", "conda", "self", "requirements"]
     where: str = ""
@@ -103,6 +104,7 @@ class RuntimeSpec:
     index: tuple[str, ...] = ()
     torch_backend: str = ""
     python: str = ""
+    lock: str = ""
 
     @property
     def label(self) -> str:
@@ -285,6 +287,8 @@ class Deployment:
     source: Source = field(default=Source(""), compare=False)
     profile_text: str = field(default="", compare=False, repr=False)
     environment_text: str = field(default="", compare=False, repr=False)
+    pinned: int | None = None  # the earlier revision that this is: it holds, whatever the files say
+    held_back: tuple[str, ...] = field(default=(), compare=False)  # the fields in which the files differ from that
 
     @property
     def claims(self) -> frozenset[str]:

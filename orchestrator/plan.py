@@ -5,6 +5,7 @@ Prepare steps cannot stop anything. The first switch step comes after the last p
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 from orchestrator.model import Deployment, Instance, Json, Mend, Placement, Weights
 
@@ -151,6 +152,17 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Pinned:
+    """A deployment whose pin to the revision ``number`` holds, begins with this plan, or ends with it. ``differs`` are
+    the fields in which its files want something else meanwhile."""
+
+    name: str
+    number: int
+    turn: Literal["holds", "begins", "ends"] = "holds"
+    differs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Holding:
     """``who`` holds how many bytes of a card, in a person's words; None: the driver does not tell. ``name``: a
     deployment of this project. ``planned``: once the plan is carried out."""
@@ -176,7 +188,8 @@ class GpuRow:
 class Plan:
     """Steps in order of execution. ``unchanged`` are desired deployments that already are as they should be.
     ``downtime`` maps a deployment that stops and starts to its expected seconds, None when never measured. ``gpus``
-    are the cards of the host, when the plan places something; ``warnings`` what a person should know before."""
+    are the cards of the host, when the plan places something; ``warnings`` what a person should know before.
+    ``pinned`` are those that do not follow their files, or are about to again."""
 
     steps: tuple[Step, ...] = ()
     held: tuple[Held, ...] = ()
@@ -184,6 +197,7 @@ class Plan:
     downtime: dict[str, float | None] = field(default_factory=dict)
     gpus: tuple[GpuRow, ...] = ()
     warnings: tuple[str, ...] = ()
+    pinned: tuple[Pinned, ...] = ()
 
     @property
     def empty(self) -> bool:
