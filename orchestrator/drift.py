@@ -1,13 +1,15 @@
-"""How two specs differ, field by field. Pure; what a difference means is decided in `reconcile`."""
+"""How two specs, or deployments, differ, field by field. Pure; what a difference means is decided in `reconcile`."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.codec import canonical, to_json
-from orchestrator.model import Json, Spec
+from orchestrator.model import Deployment, Json, Spec
 from orchestrator.plan import FieldDiff
 
-_MAPPINGS = frozenset({"model", "serve", "runtime", "env", "secrets", "commits", "serve.args"})
+_MAPPINGS = frozenset(
+    {"model", "serve", "runtime", "env", "secrets", "commits", "serve.args", "policy", "policy.restart", "secret_refs"}
+)
 """Compared key by key; any other value is compared, and shown, whole."""
 
 
@@ -19,6 +21,21 @@ def diff(before: Spec, after: Spec) -> tuple[FieldDiff, ...]:
     found = tuple(one for one in changed if _differs(one) and not _unknowable(one))
     another = any(one.field in ("model.repo", "model.revision") for one in found)
     return tuple(one for one in found if not (another and one.field == "commits.model"))
+
+
+def deployment_diff(before: Deployment, after: Deployment) -> tuple[FieldDiff, ...]:
+    """Of the specs, then of what orch does around the engine and of where secrets are."""
+    old, new = dict(_flatten("", _around(before))), dict(_flatten("", _around(after)))
+    changed = (FieldDiff(key, old.get(key), new.get(key)) for key in sorted(old.keys() | new.keys()))
+    return (*diff(before.spec, after.spec), *(one for one in changed if _differs(one)))
+
+
+def _around(one: Deployment) -> Mapping[str, Json]:
+    return {
+        "environment": one.environment,
+        "policy": to_json(one.policy),
+        "secret_refs": to_json(one.secret_refs),
+    }
 
 
 def _flatten(prefix: str, value: Mapping[str, Json]) -> Iterator[tuple[str, Any]]:

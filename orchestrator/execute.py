@@ -5,7 +5,7 @@ first failure. What to do about a failure is the controller's business.
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from orchestrator import history
+from orchestrator import history, revisions
 from orchestrator.codec import digest
 from orchestrator.engines import vllm
 from orchestrator.environ import child
@@ -214,7 +214,7 @@ class _Walk:
         # What it is started with is what is recorded: the plan of a restart or a rollback holds older hashes.
         hashes = {name: world.state.fingerprint(value) for name, value in secrets.items()}
         spec = replace(wanted.spec, secrets=hashes)
-        wanted = self.started[wanted.name] = replace(wanted, spec=spec)
+        wanted = self.started[wanted.name] = replace(wanted, spec=spec, held_back=())
         info = self._runtime(spec.runtime)
         attempt, log = world.state.new_attempt(wanted.name)
         marker = Marker(world.state.project, wanted.name, attempt)
@@ -284,22 +284,21 @@ class _Walk:
     # ------------------------------------------------------------------------------------------------------- records
 
     def _remember(self, wanted: Deployment) -> None:
-        """A spec that is already the current revision's keeps its number: a restart is no new revision."""
         record = self._record(wanted.name) or Record(wanted.name)
         now, name = self.world.clock.now(), digest(wanted.spec)
         began = self.began.get(wanted.name)
         # Only what is known: to remember a start must not build anything.
         info = self.runtimes.get(wanted.spec.runtime) or self.world.runtimes.state(wanted.spec.runtime).info
-        last = record.revision
+        known = record.revision.ready_seconds if record.revision and record.revision.digest == name else 0.0
         revision = Revision(
-            number=(last.number if last.digest == name else last.number + 1) if last else 1,
+            number=revisions.numbered(wanted, record.revision, self.world.state.next_revision(wanted.name)),
             digest=name,
-            deployment=wanted,
+            deployment=replace(wanted, held_back=()),
             at=now,
             user=self.world.host.variables.get("USER", ""),
             runtime=info.key if info else "",
             engine=f"{info.engine} {info.version}" if info else "",
-            ready_seconds=round(self.world.clock.monotonic() - began, 1) if began else 0.0,
+            ready_seconds=round(self.world.clock.monotonic() - began, 1) if began else known,
             gpus=record.attempt.gpus if record.attempt else (),
         )
         self.world.state.add_revision(wanted.name, revision)

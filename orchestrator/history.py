@@ -4,7 +4,19 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from orchestrator.codec import digest
-from orchestrator.model import Attempt, Deployment, Intent, Marker, Observed, Phase, Record, Rejected, Revision, Spec
+from orchestrator.model import (
+    Attempt,
+    Deployment,
+    Intent,
+    Marker,
+    Observed,
+    Phase,
+    Pin,
+    Record,
+    Rejected,
+    Revision,
+    Spec,
+)
 
 REJECTED_KEPT = 8
 
@@ -24,10 +36,19 @@ def started(record: Record | None, name: str, attempt: Attempt) -> Record:
 
 
 def succeeded(record: Record, revision: Revision, at: float) -> Record:
-    """A digest that became ready is no longer a rejected one."""
-    attempt = replace(record.attempt, ready_at=at) if record.attempt else None
+    """A digest that became ready is no longer a rejected one. A pin is that of what became ready."""
+    attempt = replace(record.attempt, ready_at=at, deployment=revision.deployment) if record.attempt else None
     rejected = tuple(one for one in record.rejected if one.digest != revision.digest)
-    return replace(record, intent=Intent.RUNNING, because="", revision=revision, attempt=attempt, rejected=rejected)
+    pin = _pin(record, revision, at)
+    well = replace(record, intent=Intent.RUNNING, because="", rejected=rejected)
+    return replace(well, revision=revision, attempt=attempt, pin=pin)
+
+
+def _pin(record: Record, revision: Revision, at: float) -> Pin | None:
+    number = revision.deployment.pinned
+    if number is None or (record.pin and record.pin.number == number):
+        return record.pin if number is not None else None
+    return Pin(number, at, revision.user)
 
 
 def failed(record: Record, wanted: Deployment, why: str, at: float, log: str) -> Record:

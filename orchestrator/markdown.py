@@ -33,6 +33,7 @@ from orchestrator.render import (
     field_text,
     mend_lines,
     own_drift,
+    pin_text,
     side_text,
     step_lines,
 )
@@ -50,7 +51,8 @@ def markdown(plan: Plan, project: str, host: str = "") -> str:
     """``host`` is the environment for whose declared host it is, or "". Deployments that do not fit into ``LIMIT`` are
     left out, and counted."""
     where = f" for the host of {_code(host)}, as if nothing ran there" if host else ""
-    head = [MARKER, f"### Plan of {_code(project)}{where}", f"**{summary(plan)}**", *_held(plan), *_warnings(plan)]
+    title = [MARKER, f"### Plan of {_code(project)}{where}", f"**{summary(plan)}**"]
+    head = [*title, *_held(plan), *_pinned(plan), *_warnings(plan)]
     tail = [*_steps(plan), *_gpus(plan)]
     sections = [*(_section(name, steps) for name, steps in by_subject(plan).items()), *_mends(plan)]
     shown = _fitting(sections, LIMIT - sum(len(block) + 2 for block in (*head, *tail)))
@@ -83,6 +85,10 @@ def kind_of(steps: Iterable[Step]) -> str:
 def _held(plan: Plan) -> list[str]:
     lines = [f"{one.name}: {one.why}; {one.do}" for one in plan.held]
     return [f"Left as it is, although it differs:\n\n{_block(lines)}"] if lines else []
+
+
+def _pinned(plan: Plan) -> list[str]:
+    return [f"Pinned to a revision:\n\n{_block(pin_text(one) for one in plan.pinned)}"] if plan.pinned else []
 
 
 def _warnings(plan: Plan) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from orchestrator.cached import Adoption, Found, Removal, User
 from orchestrator.engines.knowledge import Engine
+from orchestrator.liveness import Canary, Sample
 from orchestrator.model import (
     Attempt,
     Deployment,
@@ -60,6 +61,11 @@ class Answer:
 class StateReader(Protocol):
     @property
     def project(self) -> str: ...
+    @property
+    def folder(self) -> Path:
+        """Where the state of this project is."""
+        ...
+
     def records(self) -> Mapping[str, Record]: ...
     def fingerprint(self, value: str) -> str:
         """A keyed hash "KEYID:HMAC" of a secret's value."""
@@ -80,7 +86,14 @@ class StateReader(Protocol):
 
 class State(StateReader, Protocol):
     def save(self, record: Record) -> None: ...
-    def add_revision(self, name: str, revision: Revision) -> None: ...
+    def next_revision(self, name: str) -> int:
+        """A number that none of its revisions ever had."""
+        ...
+
+    def add_revision(self, name: str, revision: Revision) -> None:
+        """Drops the oldest beyond those that are kept."""
+        ...
+
     def forget(self, name: str) -> None: ...
     def lock(self, names: Iterable[str], claims: Iterable[str], waiting: "Events") -> AbstractContextManager[None]:
         """Exclusive for these deployments of this project, and for these claims (ports, GPUs) among all users of this
@@ -256,6 +269,18 @@ class CudaMender(CudaReader, Protocol):
 
 class Prober(Protocol):
     def ask(self, endpoint: Endpoint, names: Sequence[str], token: str | None) -> Answer: ...
+
+
+class Pulse(Protocol):
+    """Looks whether an engine that became ready still serves (`liveness`). Neither of the two raises."""
+
+    def sample(self, instance: Instance, endpoint: Endpoint, token: str | None) -> Sample:
+        """One look; takes milliseconds, of an engine that does not answer a few seconds."""
+        ...
+
+    def canary(self, endpoint: Endpoint, name: str, token: str | None) -> Canary:
+        """Asks the model served as ``name`` for one token; whatever it answers is a sign of life."""
+        ...
 
 
 class Clock(Protocol):

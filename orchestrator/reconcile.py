@@ -39,6 +39,7 @@ from orchestrator.plan import (
     GpuRow,
     Held,
     Pause,
+    Pinned,
     Plan,
     Preflight,
     Reason,
@@ -184,6 +185,11 @@ def _record_drift(wanted: Deployment, record: Record | None) -> Drift | None:
     known = record.revision
     if known is None or record.attempt.ready_at is None or diff(known.deployment.spec, wanted.spec):
         return Drift(Reason.RECORD, detail="it became ready after orch had left, and is recorded now")
+    pin = record.pin.number if record.pin else None
+    if pin != wanted.pinned:
+        ends = f"its pin to revision {pin} ends"
+        detail = ends if wanted.pinned is None else f"it is pinned to revision {wanted.pinned}"
+        return Drift(Reason.RECORD, detail=detail)
     if record.intent is not Intent.RUNNING:
         return Drift(Reason.RECORD, detail="it runs though it was recorded as stopped; it is recorded as running")
     if known.deployment.policy != wanted.policy:
@@ -322,7 +328,19 @@ class _Builder:
             {one.deployment.name: self._cost(one.deployment.name) for one in starting if one.stop},
             self._gpus(),
             tuple(one for verdict in starting for one in self._warnings(verdict.deployment)),
+            tuple(one for verdict in self.verdicts for one in self._pins(verdict)),
         )
+
+    def _pins(self, verdict: _Verdict) -> Iterator[Pinned]:
+        """Where nothing is done, a pin can hold, and neither begin nor end."""
+        wanted, record = verdict.deployment, self.observed.records.get(verdict.deployment.name)
+        now = record.pin.number if record and record.pin else None
+        if wanted.pinned is not None and now == wanted.pinned:
+            yield Pinned(wanted.name, now, differs=wanted.held_back)
+        elif wanted.pinned is not None and verdict.drift:
+            yield Pinned(wanted.name, wanted.pinned, "begins", wanted.held_back)
+        elif now is not None and verdict.drift:
+            yield Pinned(wanted.name, now, "ends")
 
     def _gpus(self) -> tuple[GpuRow, ...]:
         """Before and after, where cards change hands."""

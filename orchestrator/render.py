@@ -20,6 +20,7 @@ from orchestrator.plan import (
     Forget,
     GpuRow,
     Pause,
+    Pinned,
     Plan,
     Preflight,
     Reason,
@@ -45,6 +46,7 @@ def plan_text(plan: Plan, project: str) -> str:
         lines.append(f"  = {name}: as it should be")
     for held in plan.held:
         lines.append(f"  ! {held.name}: left as it is: {held.why}; {held.do}")
+    lines += [f"  ! {pin_text(one)}" for one in plan.pinned]
     for name in sorted({_subject(step) for step in plan.steps}):
         lines += _summary(name, [step for step in plan.steps if _subject(step) == name])
     if plan.empty:
@@ -57,6 +59,15 @@ def plan_text(plan: Plan, project: str) -> str:
         text += ["prepare (nothing is stopped before all of this has succeeded)", *_steps(prepare, 1)]
     text += ["switch", *_steps(switch, len(prepare) + 1)]
     return "\n".join([*text, *_mended(plan), *_downtime(plan), *_gpu_table(plan.gpus), *_warned(plan)])
+
+
+def pin_text(one: Pinned) -> str:
+    """What holds a deployment at a revision, or does not any more, and how to end it."""
+    if one.turn == "ends":
+        return f"{one.name}: its pin to revision {one.number} ends, and it follows its files again"
+    how = "goes back to revision {0}, and is pinned there" if one.turn == "begins" else "is pinned to revision {0}"
+    differs = f", though its files differ in {', '.join(one.differs)}" if one.differs else ""
+    return f"{one.name}: {how.format(one.number)}{differs}; `orch apply --unpin {one.name}` follows its files again"
 
 
 def _mended(plan: Plan) -> list[str]:
@@ -265,7 +276,13 @@ def plan_json(plan: Plan, project: str) -> Json:
         "downtime_seconds": dict(plan.downtime),
         "gpus": [_gpu_json(row) for row in plan.gpus],
         "warnings": list(plan.warnings),
+        "pinned": [_pin_json(one) for one in plan.pinned],
     }
+
+
+def _pin_json(one: Pinned) -> Json:
+    differs = list(one.differs)
+    return {"name": one.name, "revision": one.number, "turn": one.turn, "differs": differs, "text": pin_text(one)}
 
 
 def _gpu_json(row: GpuRow) -> Json:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestrator.codec import canonical, digest, from_file, to_json
-from orchestrator.drift import diff
+from orchestrator.drift import deployment_diff
 from orchestrator.errors import InputError
 from orchestrator.model import Deployment, Gpu, Instance, Inventory, Json, Observed, PortHolder, Record, RuntimeState
 from orchestrator.plan import Clear, Fetch, FieldDiff, Plan, Start, Step, Stop
@@ -218,14 +218,9 @@ def rewritten(saved: Saved, written: Iterable[Deployment]) -> list[str]:
     return lines + [f"{name}: it was not described by {one.file}" for name, one in now.items()]
 
 
-def _differences(was: Deployment, now: Deployment) -> list[FieldDiff]:
-    """Of a spec field by field; of what orch does around the engine, and of where secrets are, likewise."""
-    found = list(diff(replace(was.spec, commits={}), replace(now.spec, commits={})))
-    for name in ("environment", "policy", "secret_refs"):
-        before, after = to_json(getattr(was, name)), to_json(getattr(now, name))
-        if canonical(before) != canonical(after):
-            found.append(FieldDiff(name, before, after))
-    return found
+def _differences(was: Deployment, now: Deployment) -> tuple[FieldDiff, ...]:
+    before, after = (replace(one, spec=replace(one.spec, commits={})) for one in (was, now))
+    return deployment_diff(before, after)
 
 
 def at_commits(saved: Saved, written: Iterable[Deployment]) -> tuple[Deployment, ...]:
@@ -279,4 +274,5 @@ def _lines(document: Json) -> list[str]:
     held = [f"leave {one['name']} as it is: {one['why']}" for one in document["held"]]
     unchanged = [f"{name} is as it should be" for name in document["unchanged"]]
     warnings = [f"warning: {one}" for one in document["warnings"]]
-    return [*(step["do"] for step in _steps(document, "switch")), *held, *unchanged, *warnings]
+    pinned = [one["text"] for one in document["pinned"]]
+    return [*(step["do"] for step in _steps(document, "switch")), *held, *unchanged, *warnings, *pinned]

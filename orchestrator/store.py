@@ -25,9 +25,12 @@ from orchestrator.errors import HostError
 from orchestrator.files import make_folder, read_json, write_json, write_text
 from orchestrator.model import Record, Revision, Watcher
 from orchestrator.ports import Events
+from orchestrator.revisions import surplus
 
 SCHEMA = 1
 LOGS_KEPT = 10
+REVISIONS_KEPT = 20
+_REVISION = re.compile(r"[1-9][0-9]{0,8}\.json")
 _LOG = re.compile(r"[0-9]{5,9}-[0-9a-f]{8}\.log")
 
 
@@ -100,10 +103,19 @@ class State(StateReader):
                 write_json(self.folder / "project.json", {"schema": SCHEMA, "root": os.path.realpath(self.root)})
             write_json(self.folder / record.name / "record.json", {"schema": SCHEMA, "record": to_json(record)})
 
+    def next_revision(self, name: str) -> int:
+        record = self._record(name)
+        known = {record.revision.number} if record and record.revision else set()
+        return max({0, *known, *_numbers(self.folder / name / "revisions")}) + 1
+
     def add_revision(self, name: str, revision: Revision) -> None:
+        folder, record = self.folder / name / "revisions", self._record(name)
         with _refusals(self.folder):
-            file = self.folder / name / "revisions" / f"{revision.number}.json"
-            write_json(file, {"schema": SCHEMA, "revision": to_json(revision)})
+            write_json(folder / f"{revision.number}.json", {"schema": SCHEMA, "revision": to_json(revision)})
+            needed = {revision.number}
+            needed |= {one.number for one in (record.revision, record.pin) if one} if record else set()
+            for number in surplus(_numbers(folder), needed, REVISIONS_KEPT):
+                (folder / f"{number}.json").unlink(missing_ok=True)
 
     def forget(self, name: str) -> None:
         """The lock's file stays: another process may wait on it."""
@@ -177,6 +189,11 @@ def read_revision(path: Path) -> Revision | None:
 def logs_in(folder: Path) -> list[Path]:
     """Those that orch made, oldest first; what else somebody put there is left alone."""
     return sorted((path for path in folder.glob("*.log") if _LOG.fullmatch(path.name)), key=_number)
+
+
+def _numbers(folder: Path) -> set[int]:
+    """Of the revisions that have a file there, be it damaged: a number is never used again."""
+    return {int(path.stem) for path in folder.glob("*.json") if _REVISION.fullmatch(path.name)}
 
 
 def _number(log: Path) -> int:

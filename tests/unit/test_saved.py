@@ -147,9 +147,9 @@ def test_each_field_that_the_files_say_otherwise_is_named() -> None:
         "qwen: serve.port: (default) -> 9000",
     ]
     (line,) = saved.rewritten(kept, [replace(Q, policy=Policy(ready_timeout=5.0))])
-    assert line.startswith("qwen: policy: ")
+    assert line == "qwen: policy.ready_timeout: (default) -> 5.0"
     (line,) = saved.rewritten(kept, [replace(Q, secret_refs={"HF_TOKEN": SecretRef("env", "OTHER")})])
-    assert line.startswith("qwen: secret_refs: ")
+    assert line.startswith("qwen: secret_refs.HF_TOKEN: ")
     assert saved.rewritten(kept, []) == ["qwen: /p/qwen.yaml does not describe it any more"]
     assert saved.rewritten(kept, [Q, replace(wanted("more"), file="/p/qwen.yaml")]) == [
         "more: it was not described by /p/qwen.yaml"
