@@ -5,7 +5,6 @@ behind, and ends with the engine's own status. It keeps no record: `apply` and `
 """
 
 import contextlib
-import ctypes
 import os
 import signal
 import time
@@ -24,13 +23,13 @@ from orchestrator.model import Deployment, Instance, Marker, Phase, Placement, R
 from orchestrator.observe import observe, token
 from orchestrator.plan import Plan, Start
 from orchestrator.ports import World
+from orchestrator.reaper import become_reaper
 from orchestrator.reconcile import reconcile
 from orchestrator.seats import seated
 from orchestrator.vacancy import await_vacancy
 
 HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 SEAT_EVERY = 0.5  # seconds
-_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
 def run(wanted: Deployment, world: World) -> int:
@@ -55,7 +54,7 @@ def run(wanted: Deployment, world: World) -> int:
         placement = next((step.change.placement for step in settled.steps if isinstance(step.change, Start)), None)
         if placement:
             await_vacancy(wanted.name, placement, world.gpus, world.clock, world.events.progress)
-        _become_reaper()
+        become_reaper()
         engine = _Engine(wanted, world, info, placement)
         undo.pop_all()
     if placement and placement.indexes:
@@ -129,9 +128,3 @@ class _Engine:
             self.asked = self.asked or now
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL if final else number)
-
-
-def _become_reaper() -> None:
-    """Orphans of the engine become our children rather than init's, which in a container may not exist."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -119,7 +119,7 @@ def _known(instance: Instance, record: Record | None) -> Instance:
 def _one(instance: Instance, answer: Answer | None, record: Record | None, eyes: Eyes) -> Instance:
     attempt = _attempt(instance, record)
     if instance.leader is None:
-        return replace(instance, phase=Phase.FAILED, why=_ending(eyes, attempt))
+        return replace(instance, phase=Phase.FAILED, why=ending(eyes, attempt))
     if answer is not None and answer.ready:
         return replace(instance, phase=Phase.READY)
     was_ready = attempt is not None and attempt.ready_at is not None
@@ -136,10 +136,10 @@ def _ended(eyes: Eyes, record: Record, alive: set[str]) -> Record:
     attempt = record.attempt
     if attempt is None or attempt.id in alive or attempt.ended:
         return record
-    return replace(record, attempt=replace(attempt, ended=_ending(eyes, attempt)))
+    return replace(record, attempt=replace(attempt, ended=ending(eyes, attempt)))
 
 
-def _ending(eyes: Eyes, attempt: Attempt | None) -> str:
+def ending(eyes: Eyes, attempt: Attempt | None) -> str:
     """A process that nobody waited for leaves no exit status; its log says whether it left in good order."""
     if attempt is None:
         return "its API server is gone"

@@ -127,13 +127,13 @@ def again(record: Record) -> Deployment | None:
 
 def of_the_files(wanted: Deployment, record: Record | None, live: Instance | None) -> bool:
     """Whether a look at the files may start or change it. What is stopped on purpose is not; nor is what ended by
-    itself and is wanted as it was, which is `due`'s business."""
+    itself, or is still starting, and is wanted as it was: that is `due`'s business."""
     if record is None or record.attempt is None:
         return True
     if record.intent is Intent.STOPPED:
         return False
     same = digest(record.attempt.deployment.spec) == digest(wanted.spec)
     same = same and record.attempt.deployment.spec.secrets == wanted.spec.secrets
-    if live is None:
+    if live is None or record.attempt.ready_at is None:
         return not same
     return _death_of(record, record.attempt) is None or not same

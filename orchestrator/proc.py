@@ -69,6 +69,15 @@ def environ(pid: int) -> Mapping[str, str]:
     return {name: value for name, _, value in pairs}
 
 
+def unit(variables: Mapping[str, str]) -> str:
+    """The systemd unit that runs this very process; empty when it was started otherwise. ``variables`` are its own."""
+    try:
+        group = (PROC / "self/cgroup").read_text().strip().rpartition("/")[2]
+    except OSError:
+        return ""
+    return group if "INVOCATION_ID" in variables and group.endswith(".service") else ""
+
+
 def output(pid: int) -> str:
     """The file its standard output goes to; empty when that cannot be told."""
     try:

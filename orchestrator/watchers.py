@@ -35,8 +35,9 @@ def say(folder: Path, watcher: Watcher) -> None:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Only one watches a project. Raises PlanError when another does, HostError when the state cannot be written."""
+def alone(folder: Path) -> Iterator[int]:
+    """Only one watches a project. Yields the handle of its lock, which a fork has to close, or it holds it as well.
+    Raises PlanError when another does, HostError when the state cannot be written."""
     try:
         make_folder(folder)
         handle = os.open(folder / "watch.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -50,7 +51,7 @@ def alone(folder: Path) -> Iterator[None]:
         who = f"pid {other.pid} does already" if other else "another orch does already"
         raise PlanError("watch this project", who, "end that one first") from None
     try:
-        yield
+        yield handle
     finally:
         with contextlib.suppress(FileNotFoundError):
             (folder / "watch.json").unlink()

@@ -122,6 +122,10 @@ class Context:
             for profile in profiles
         )
 
+    def deployed_files(self, eyes: Eyes) -> list[str]:
+        """The profiles of all that is meant to run. Raises InputError when one is gone."""
+        return [file for files, _ in _deployed(eyes, ()) for file in files]
+
     def known(self, eyes: Eyes) -> Mapping[str, Spec | None]:
         """What runs, or ran last, by name."""
         return specs(eyes)

@@ -27,6 +27,7 @@ from orchestrator.cli import (
     schema,
     status,
     validate,
+    watch,
 )
 from orchestrator.errors import OrchError
 
@@ -69,6 +70,7 @@ app.command("start")(lifecycle.start)
 app.command("restart")(lifecycle.restart)
 app.command("delete")(lifecycle.delete)
 app.command("run")(run.run)
+app.command("watch")(watch.watch)
 app.command("doctor")(doctor.doctor)
 app.command("gc")(gc.gc)
 app.command("gpus")(gpus.gpus)

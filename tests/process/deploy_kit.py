@@ -77,6 +77,11 @@ class Project:
     def record(self, name: str = "a") -> Any:
         return json.loads((self.folder(name) / "record.json").read_text())["record"]
 
+    def watcher(self) -> int:
+        """The pid of the one that says it watches this project, 0 without one."""
+        found = [json.loads(path.read_text())["watcher"]["pid"] for path in self.state.glob("*/*/watch.json")]
+        return int(found[0]) if found else 0
+
     def asleep(self, name: str = "a") -> int:
         """Waits for an engine that listens and is not ready; answers its pid."""
         wait_until(lambda: self.engine(name) and ask(self.port, "/health")[0] == 503)

@@ -1,0 +1,249 @@
+"""`orch watch`: keeps a project as its files and its records want it, by the same turn as `apply`, again and again.
+
+Level-based: whatever woke it, it looks at the whole and asks what is due (`policy`). Woken by the end of a process, a
+change of a file or of a record, a time that has come. What is to be done is an errand (`duties`) of its own process;
+this one only looks, and so stays small and in time.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from orchestrator import duties, errand, proc, watchers
+from orchestrator.bell import Bell
+from orchestrator.errand import Errand
+from orchestrator.errors import HostError
+from orchestrator.filewatch import FileWatch
+from orchestrator.history import attempts
+from orchestrator.model import Instance, Json, Record, Watcher
+from orchestrator.plan import Plan
+from orchestrator.policy import due
+from orchestrator.ports import Exit, Eyes, World
+from orchestrator.reaper import become_reaper, reap
+
+RESYNC = 600.0
+"""Seconds between two looks at the files when nobody says that they changed: a secret was rotated, a disk is shared."""
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 300.0
+"""Seconds after an errand that failed: the first time, and at most."""
+EXITS_KEPT = 100
+FILES = ""
+"""The errand about the files, among those about a deployment each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What is watched, and how. ``world`` is made in an errand's own process; ``folder`` is the project's state."""
+
+    eyes: Eyes
+    world: Callable[[], World]
+    wanted: duties.Wanted
+    folders: Iterable[Path]
+    folder: Path
+    paths: tuple[str, ...]
+    say: Callable[[str], None]
+    text: Callable[[Plan], str]
+    plans_only: bool = False
+    unit: str = ""
+
+
+@dataclass(slots=True)
+class _Pause:
+    """After ``failures`` in a row nothing is tried before ``until``, monotonic seconds; None: not before a change."""
+
+    failures: int = 0
+    until: float | None = 0.0
+
+    def fail(self, now: float, *, final: bool) -> None:
+        self.failures += 1
+        self.until = None if final else now + min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self.failures - 1))
+
+
+class Watch:
+    def __init__(self, charge: Charge) -> None:
+        self.charge = charge
+        self._bell = Bell()
+        self._files = FileWatch(self._changed)
+        self._errands: dict[int, tuple[Errand, str]] = {}
+        self._exits: dict[int, Exit] = {}  # of processes that were not errands
+        self._pauses: dict[str, _Pause] = {}
+        self._names: frozenset[str] | None = None  # of the set, once the files were good
+        self._edited = True
+        self._next_resync = 0.0
+        self._shown = ""
+        self._asked: list[int] = []  # signals that ask it to end
+        self._lock = -1
+        self._me = self._myself()
+
+    def run(self) -> int:
+        """Until it is asked to end: 0 after SIGTERM, 130 after Ctrl-C. What runs goes on. Raises PlanError when
+        another watches this project."""
+        with watchers.alone(self.charge.folder) as self._lock:
+            watchers.say(self.charge.folder, self._me)
+            become_reaper()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda number, _: self._asked.append(number))
+            for number in (signal.SIGHUP, signal.SIGCHLD):
+                signal.signal(number, self._heard)
+            try:
+                while not self._asked:
+                    self._bell.wait(self._turn())
+                self._leave()
+            finally:
+                self._files.close()
+                self._bell.close()
+        return 130 if self._asked[0] == signal.SIGINT else 0
+
+    # --------------------------------------------------------------------------------------------------- one look
+
+    def _turn(self) -> float:
+        """Looks, sends what is to be done, and says for how many seconds nothing else is due."""
+        self._reap()
+        now = time.monotonic()
+        if not self._is_out(FILES) and self._files_are_due(now):
+            self._edited, self._next_resync = False, now + RESYNC
+            self._send(FILES, self._about_files)
+        records, instances = self._look()
+        until = self._pauses.get(FILES, _Pause(until=self._next_resync)).until
+        waits = [RESYNC if until is None else until - now]
+        mine = [one for _, one in sorted(records.items()) if self._is_mine(one)]
+        waits += [self._attend(one.name, one, instances) for one in mine]
+        self._bell.heed(process for one in instances for process in one.processes)
+        self._files.on(self._folders(records.values()))
+        return max(0.0, min(waits))
+
+    def _look(self) -> tuple[Mapping[str, Record], tuple[Instance, ...]]:
+        eyes = self.charge.eyes
+        records = eyes.state.records()
+        return records, eyes.target.list(eyes.state.project, attempts(eyes.state.project, records.values()))
+
+    def _attend(self, name: str, record: Record, instances: tuple[Instance, ...]) -> float:
+        """Sends an errand about it when one is due; else the seconds until then."""
+        if self.charge.plans_only or self._is_out(name):
+            return RESYNC
+        pause = self._pauses.get(name, _Pause())
+        now = time.monotonic()
+        if pause.until is None or pause.until > now:
+            return RESYNC if pause.until is None else pause.until - now
+        eyes = self.charge.eyes
+        task = due(record, duties.living(name, instances), proc.boot_id(), eyes.clock.now())
+        if task.what == "rest":
+            return RESYNC
+        if task.at is not None:
+            return task.at - eyes.clock.now()
+        ended = self._exits.pop(record.attempt.pid, None) if record.attempt else None
+        self._send(name, partial(self._about_one, name, ended))
+        return RESYNC
+
+    def _is_mine(self, record: Record) -> bool:
+        """Without PATHs all that is deployed; with them the set that they name, or named when the files were good."""
+        if not self.charge.paths:
+            return True
+        if self._names is not None:
+            return record.name in self._names
+        file = record.revision.deployment.file if record.revision else ""
+        return any(file and Path(file).is_relative_to(Path(path).absolute()) for path in self.charge.paths)
+
+    def _files_are_due(self, now: float) -> bool:
+        pause = self._pauses.get(FILES, _Pause(until=self._next_resync))
+        return self._edited or (pause.until is not None and now >= pause.until)
+
+    def _folders(self, records: Iterable[Record]) -> set[Path]:
+        """Those of the files; and of the state, for other commands of orch change it."""
+        state = self.charge.folder
+        files = {Path(one.attempt.deployment.file).parent for one in records if one.attempt}
+        return {*self.charge.folders, state, *(state / one.name for one in records), *files}
+
+    # ----------------------------------------------------------------------------------------------------- errands
+
+    def _about_files(self) -> Json:
+        charge = self.charge
+        if charge.plans_only:
+            return duties.report(charge.wanted, charge.eyes, charge.text)
+        world = charge.world()
+        return duties.follow_files(charge.wanted, world, lambda plan: world.events.say(charge.text(plan)))
+
+    def _about_one(self, name: str, ended: Exit | None) -> Json:
+        return duties.attend(name, ended, "", self.charge.world())
+
+    def _send(self, name: str, work: Callable[[], Json]) -> None:
+        if not self._is_out(name):
+            made = errand.send(work, self._settle)
+            self._errands[made.pid] = made, name
+
+    def _is_out(self, name: str) -> bool:
+        return any(name == one for _, one in self._errands.values())
+
+    def _settle(self) -> None:
+        """In an errand's process."""
+        self._bell.abandon()
+        os.close(self._lock)
+
+    def _reap(self) -> None:
+        for pid, ended in reap().items():
+            if pid not in self._errands:
+                self._exits = {**dict(list(self._exits.items())[-EXITS_KEPT:]), pid: ended}
+                continue
+            made, name = self._errands.pop(pid)
+            self._returned(name, made.answer())
+
+    def _returned(self, name: str, answer: Json) -> None:
+        if error := str(answer.get("error", "")):
+            pause = self._pauses.setdefault(name, _Pause())
+            pause.fail(time.monotonic(), final=bool(answer.get("final")) and name == FILES)
+            if name != FILES or error != self._me.trouble:
+                self.charge.say(error)
+        else:
+            self._pauses.pop(name, None)
+        if name == FILES:
+            if "names" in answer:
+                self._names = frozenset(answer["names"])
+            self._show(str(answer.get("plan", "")))
+            self._admit(error)
+
+    def _show(self, plan: str) -> None:
+        if plan and plan != self._shown:
+            self._shown = plan
+            self.charge.say(plan)
+
+    def _admit(self, trouble: str) -> None:
+        """Where `orch status` reads it."""
+        if trouble != self._me.trouble:
+            self._me = replace(self._me, trouble=trouble)
+            with suppress(HostError):
+                watchers.say(self.charge.folder, self._me)
+
+    def _leave(self) -> None:
+        """Errands finish what may not be torn apart; a second signal leaves them to it."""
+        for made, _ in self._errands.values():
+            with suppress(ProcessLookupError):
+                made.end()
+        while self._errands and len(self._asked) == 1:
+            self._bell.wait(RESYNC)
+            self._reap()
+
+    # ------------------------------------------------------------------------------------------------------- events
+
+    def _heard(self, number: int, _frame: object) -> None:
+        if number == signal.SIGHUP:
+            self._edited = True
+
+    def _changed(self, files: frozenset[Path]) -> None:
+        """From the thread that watches them. The state's own changes only ask for another look."""
+        if any(self.charge.folder not in file.parents and file.suffix in _FILES for file in files):
+            self._edited = True
+        self._bell.pull()
+
+    def _myself(self) -> Watcher:
+        row = proc.read(os.getpid())
+        assert row is not None
+        now = self.charge.eyes.clock.now()
+        paths, unit = self.charge.paths, self.charge.unit
+        return Watcher(row.pid, row.start, proc.boot_id(), now, paths, unit, self.charge.plans_only)
+
+
+_FILES = frozenset((".yaml", ".yml", ".lock"))
