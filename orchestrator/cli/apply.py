@@ -49,7 +49,7 @@ def apply(
     kept = _kept(plan, here)
     world = None if dry_run else here.world(Console(follow=follow))
     eyes = world or here.eyes
-    desired = kept.written(eyes) if kept else here.desired(paths or (), eyes, given or (), refresh=refresh)
+    desired = kept.written(eyes) if kept else here.desired(paths or (), eyes, given or (), refresh=refresh, unpin=unpin)
     if not desired:
         return changes.nothing(here, output)
     planning = kept.planner(desired) if kept else lambda seen: reconcile(desired, seen, chosen)

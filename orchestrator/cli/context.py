@@ -11,6 +11,7 @@ import typer
 from orchestrator.backends.local import Local, LocalReader
 from orchestrator.cli.deployed import specs
 from orchestrator.cli.homes import home, runtime_reader
+from orchestrator.cli.recorded import pinned
 from orchestrator.cuda.mender import CudaMender, CudaReader
 from orchestrator.cuda.places import Places
 from orchestrator.errors import HostError, InputError
@@ -101,12 +102,17 @@ class Context:
         given: Sequence[str] = (),
         *,
         refresh: bool = False,
+        unpin: bool = False,
     ) -> tuple[Deployment, ...]:
-        """The set that PATHs name; without any, what this project has deployed and not stopped on purpose. Each with
-        its commits, which may ask the Hub; ``refresh`` asks in any case. Says what the files are warned about."""
-        found = self.written(paths, eyes, given, quiet=False)
-        known = self.known(eyes)
-        return tuple(eyes.weights.resolve(one, known.get(one.name), refresh=refresh) for one in found)
+        """The set that PATHs name; without any, what this project has deployed and not stopped on purpose. One that is
+        pinned is its revision, at the revision's commits, but for ``unpin``. Each with its commits, which may ask the
+        Hub; ``refresh`` asks in any case. Says what the files are warned about."""
+        written = self.written(paths, eyes, given, quiet=False)
+        found = written if unpin else pinned(written, eyes)
+        known = {**self.known(eyes), **{one.name: one.spec for one in found if one.pinned is not None}}
+        return tuple(
+            eyes.weights.resolve(one, known.get(one.name), refresh=refresh and one.pinned is None) for one in found
+        )
 
     def written(
         self, paths: Sequence[str], eyes: Eyes, given: Sequence[str] = (), *, quiet: bool

@@ -100,9 +100,12 @@ def _bring_up(
 
 def _current(name: str, record: "Record | None") -> "Deployment":
     from orchestrator.errors import InputError
+    from orchestrator.revisions import in_force
 
     if record is None:
         raise InputError(f"start {name}", "its record was lost", f"use `orch apply {name}`, which writes it again")
+    if pinned := in_force(record):
+        return pinned
     if record.revision is None:
         raise InputError(f"start {name}", "it never became ready", f"use `orch apply {name}`")
     return record.revision.deployment

@@ -71,7 +71,10 @@ Refresh = Annotated[
     bool,
     typer.Option("--refresh", help="Ask the Hub anew which commits the revisions are; else they stay as they were."),
 ]
-Unpin = Annotated[bool, typer.Option("--unpin", help="Try a specification again that failed before.")]
+Unpin = Annotated[
+    bool,
+    typer.Option("--unpin", help="Follow the files again after a rollback, and try again what failed before."),
+]
 Timeout = Annotated[
     str | None, typer.Option("--timeout", metavar="D", help="How long to wait until it answers, as 10m.")
 ]

@@ -61,7 +61,7 @@ def plan(
     keep = _keeper(here, out)
     if host is not None:
         return _elsewhere(here, paths or (), given or (), host, output, keep, detailed=detailed)
-    desired = here.desired(paths or (), here.eyes, given or (), refresh=refresh)
+    desired = here.desired(paths or (), here.eyes, given or (), refresh=refresh, unpin=unpin)
     if not desired:
         keep(Plan(), (), Observed(), Options())
         return _nothing(here, output)

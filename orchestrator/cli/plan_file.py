@@ -9,6 +9,7 @@ from pathlib import Path
 
 from orchestrator import __version__, saved
 from orchestrator.cli.context import Context
+from orchestrator.cli.recorded import pinned
 from orchestrator.controller import Planner
 from orchestrator.errors import HostError, InputError, StalePlan
 from orchestrator.files import write_text
@@ -69,7 +70,8 @@ class PlanFile:
         return cls(file, saved.read(_read(file), _origin(here), file), here)
 
     def written(self, eyes: Eyes) -> tuple[Deployment, ...]:
-        """The plan's deployments as the files have them, at the plan's commits. Raises StalePlan where they changed."""
+        """The plan's deployments as the files have them, or as they are pinned, at the plan's commits. Raises StalePlan
+        where they changed."""
         kept = self.saved.desired
         if gone := [
             f"{one.name}: its profile {display(one.file)} is gone" for one in kept if not Path(one.file).exists()
@@ -78,6 +80,7 @@ class PlanFile:
         found: list[Deployment] = []
         for given, some in groupby(sorted(kept, key=lambda one: one.given), lambda one: one.given):
             found += self.here.written([one.file for one in some], eyes, given, quiet=False)
+        found = found if self.saved.unpin else list(pinned(found, eyes))
         if changed := saved.rewritten(self.saved, found):
             raise self._stale(changed)
         return saved.at_commits(self.saved, found)

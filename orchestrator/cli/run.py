@@ -28,7 +28,7 @@ def run(
     if len(profiles) != 1:
         names = ", ".join(one.name for one in profiles)
         raise UsageProblem(f"run {path}", f"it names several profiles ({names})", "give one")
-    desired = here.desired([path], world, given or ())
+    desired = here.desired([path], world, given or (), unpin=True)  # a pin is of what `apply` starts
     try:
         return foreground.run(desired[0], world)
     finally:

@@ -68,6 +68,7 @@ def _wanted(here: "Context", record: "Record") -> "Deployment | str | None":
     from contextlib import suppress
     from pathlib import Path
 
+    from orchestrator.cli.recorded import with_secrets_of_now
     from orchestrator.errors import OrchError
 
     if record.revision is None:
@@ -81,24 +82,8 @@ def _wanted(here: "Context", record: "Record") -> "Deployment | str | None":
     with suppress(OSError, UnicodeError):  # loading knows what is wrong with them, and where else to look
         texts = (profile.read_text(encoding="utf-8"), environment.read_text(encoding="utf-8"))
     if texts == (known.profile_text, known.environment_text) and not any("${" in text for text in texts):
-        return _with_secrets_of_now(here, known)
+        return with_secrets_of_now(known, here.eyes)
     try:
         return here.written([str(profile)], here.eyes, known.given, quiet=True)[0]
     except (OSError, OrchError):
         return "files do not load; see `orch validate`"
-
-
-def _with_secrets_of_now(here: "Context", known: "Deployment") -> "Deployment":
-    """The files name secrets and do not hold them, so the same text may mean another value. One that this process
-    cannot read counts as unchanged."""
-    from dataclasses import replace
-
-    from orchestrator.errors import HostError
-
-    hashes = dict(known.spec.secrets)
-    for name, ref in known.secret_refs.items():
-        try:
-            hashes[name] = here.eyes.state.fingerprint(here.eyes.host.secret(name, ref))
-        except HostError:
-            continue
-    return replace(known, spec=replace(known.spec, secrets=hashes))
