@@ -240,6 +240,7 @@ def _environment(read: _Read) -> Environment:
         source=read.source,
         text=read.text,
         warnings=read.findings.warnings,
+        backend=value.get("backend", "local"),
     )
 
 

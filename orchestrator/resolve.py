@@ -21,6 +21,7 @@ def resolve(
         env=dict(environment.env),
         secrets=dict(secrets),
         drain=profile.drain,
+        backend=environment.backend,
     )
     return Deployment(
         name=profile.name,

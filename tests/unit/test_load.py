@@ -117,6 +117,7 @@ cache: {hf_home: ~/hf, transfer: ranged}
 env: {A: "x$$y", B: 1.10, C: "${EMPTY}"}
 secrets: {T: {env: T}, U: {file: ../t}}
 host: {gpus: {model: RTX, count: 4, memory: 49140MiB, compute_capability: "8.9"}}
+backend: systemd
 """
     variables = {"HOME": "/home/me", "CUDA_HOME": "/usr/local/cuda", "EMPTY": "", "CUDA": ""}
     file = write("environments/gpu.yaml", text)
@@ -137,6 +138,7 @@ host: {gpus: {model: RTX, count: 4, memory: 49140MiB, compute_capability: "8.9"}
         "/home/me/hf",
     )
     assert environment.transfer == "ranged"
+    assert environment.backend == "systemd"
     assert environment.env == {"A": "x$y", "B": "1.10", "C": ""}
     assert environment.secrets == {"T": SecretRef("env", "T"), "U": SecretRef("file", f"{file.parents[1]}/t")}
     gpus = environment.host_gpus
@@ -149,7 +151,15 @@ def test_what_an_environment_does_not_say_is_the_default(write: Write) -> None:
     found = load_environment(write("environments/e.yaml", ENVIRONMENT), {})
     assert found == Environment("e", RuntimeSpec("conda", "llm"))
     assert found.transfer == "auto"
+    assert found.backend == "local"
     assert found.warnings == ()
+
+
+@pytest.mark.parametrize("backend", ["local", "systemd"])
+def test_what_an_engine_is_to_the_system_is_part_of_the_spec(write: Write, backend: str) -> None:
+    profile = load_profile(write("profiles/a.yaml", PROFILE), {})
+    file = write("environments/e.yaml", f"{ENVIRONMENT}backend: {backend}\n")
+    assert resolve(profile, load_environment(file, {}), {}).spec.backend == backend
 
 
 @pytest.mark.parametrize("transfer", ["auto", "xet", "ranged", "hf_transfer"])
