@@ -298,7 +298,7 @@ def _step_json(step: Step) -> Json:
         "do": " ".join(describe(step.change)).strip(),
         "reason": step.drift.reason.value,
         "detail": step.drift.detail,
-        "fields": [_field_json(one) for one in step.drift.diffs],
+        "fields": [field_json(one) for one in step.drift.diffs],
         "needs": list(step.needs),
         **_details(step.change),
     }
@@ -317,7 +317,7 @@ def _details(change: Change) -> dict[str, Json]:
             return {}
 
 
-def _field_json(one: FieldDiff) -> Json:
+def field_json(one: FieldDiff) -> Json:
     if one.field.startswith("secrets."):
         return {"field": one.field, "change": _secret_change(one)}
     return {"field": one.field, "before": one.before, "after": one.after}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def apply(
     paths: options.Paths = None,
     yes: options.Yes = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; change nothing.")] = False,
+    dry_run: options.DryRun = False,
     prune: options.Prune = False,
     replace: options.Replace = None,
     given: options.Set = None,

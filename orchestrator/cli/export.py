@@ -78,7 +78,7 @@ def _wanted(here: "Context", name: str) -> "tuple[Deployment, Instance | None]":
     if len(profiles) != 1:
         names = ", ".join(one.name for one in profiles)
         raise UsageProblem(f"export {name}", f"it names several profiles ({names})", "give one")
-    return here.desired([name], here.eyes)[0], None
+    return here.desired([name], here.eyes, unpin=True)[0], None
 
 
 def _started(here: "Context", name: str) -> "tuple[Deployment, Instance | None] | None":

@@ -17,12 +17,14 @@ from orchestrator.cli import (
     export,
     gc,
     gpus,
+    history,
     init,
     lifecycle,
     logs,
     models,
     plan,
     pull,
+    rollback,
     run,
     schema,
     status,
@@ -69,6 +71,8 @@ app.command("stop")(lifecycle.stop)
 app.command("start")(lifecycle.start)
 app.command("restart")(lifecycle.restart)
 app.command("delete")(lifecycle.delete)
+app.command("history")(history.history)
+app.command("rollback")(rollback.rollback)
 app.command("run")(run.run)
 app.command("watch")(watch.watch)
 app.command("doctor")(doctor.doctor)

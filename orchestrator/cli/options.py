@@ -46,6 +46,15 @@ Names = Annotated[
     list[str] | None,
     typer.Argument(metavar="NAME", help="Deployments.", autocompletion=complete_name, show_default=False),
 ]
+Name = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="NAME",
+        help="A deployment; without one, the only one there is.",
+        autocompletion=complete_name,
+        show_default=False,
+    ),
+]
 NamesOrOnly = Annotated[
     list[str] | None,
     typer.Argument(
@@ -55,6 +64,7 @@ NamesOrOnly = Annotated[
         show_default=False,
     ),
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; change nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Set = Annotated[
     list[str] | None,
