@@ -137,6 +137,6 @@ def _lines(before: Revision, after: Revision) -> list[str]:
     )
     found: list[str] = []
     for what, old, new in texts:
-        names = (f"{what} of revision {one.number}" for one in (before, after))
-        found += difflib.unified_diff(old.splitlines(), new.splitlines(), *names, lineterm="", n=1)
+        was, now = (f"{what} of revision {one.number}" for one in (before, after))
+        found += difflib.unified_diff(old.splitlines(), new.splitlines(), was, now, lineterm="", n=1)
     return found

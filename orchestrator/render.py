@@ -386,6 +386,8 @@ def _row_json(row: Row) -> Json:
         "drift": row.drift,
         "log": row.log,
         "notes": list(row.notes),
+        "pinned": row.pinned,
+        "rejected": [{"digest": one.digest, "why": one.why, "at": one.at, "log": one.log} for one in row.rejected],
     }
 
 

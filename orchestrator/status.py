@@ -7,7 +7,8 @@ from orchestrator.cards import means, sits_on
 from orchestrator.codec import digest
 from orchestrator.drift import diff
 from orchestrator.engines import vllm
-from orchestrator.model import Deployment, Instance, Intent, Inventory, Observed, Phase, Record
+from orchestrator.model import Deployment, Instance, Intent, Inventory, Observed, Phase, Record, Rejected
+from orchestrator.revisions import in_force
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class GpuUse:
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of the table. ``phase`` is a Phase, or "stopped". ``since`` is when the start began, epoch seconds.
-    ``drift`` says how the files differ from what runs; empty when they do not."""
+    ``drift`` says how the files differ from what runs; empty when they do not. ``pinned`` is the revision that was gone
+    back to, ``rejected`` what is not tried again."""
 
     name: str
     phase: str
@@ -39,6 +41,8 @@ class Row:
     drift: str = ""
     log: str = ""
     notes: tuple[str, ...] = ()
+    pinned: int | None = None
+    rejected: tuple[Rejected, ...] = ()
 
     @property
     def ready(self) -> bool:
@@ -77,6 +81,8 @@ def _row(name: str, observed: Observed, wanted: Deployment | str | None) -> Row:
         drift=_drift(instance, wanted),
         log=(instance.log if instance else "") or (record.attempt.log if record and record.attempt else ""),
         notes=_notes(phase, instance, record, mine, observed.inventory),
+        pinned=pin.pinned if record and (pin := in_force(record)) else None,
+        rejected=record.rejected if record else (),
     )
 
 
@@ -122,6 +128,9 @@ def _notes(
     inventory: Inventory | None,
 ) -> tuple[str, ...]:
     notes: list[str] = []
+    if record and (pin := in_force(record)):
+        ends = f"`orch apply --unpin {record.name}` follows the files"
+        notes.append(f"rolled back to revision {pin.pinned}; {ends}")
     if phase == "stopped" and record and record.because:
         notes.append(record.because)
     why = (instance.why if instance else "") or (record.attempt.ended if record and record.attempt else "")
