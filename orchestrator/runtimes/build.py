@@ -1,5 +1,6 @@
 """Runtimes that orch builds and owns, under DATA_DIR/runtimes: resolved once, keyed by what was resolved, built in
-place (a virtual environment does not survive being renamed), and real only once their mark is written, last.
+place (a virtual environment does not survive being renamed), and real only once their mark is written, last. Where
+orch.lock names the exact set, nothing is resolved.
 
     resolved/<inputs>.json     the pinned set for these inputs; kept until its file is deleted
     <key>/                     the virtual environment; <key>/orch-runtime.json is the mark, and holds the RuntimeInfo
@@ -10,13 +11,12 @@ import contextlib
 import errno
 import hashlib
 import json
-import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,37 +24,46 @@ from orchestrator import locks
 from orchestrator.codec import from_file, to_json
 from orchestrator.errors import OrchError, RuntimeFailure
 from orchestrator.files import make_folder, read_json, write_json
+from orchestrator.lock_store import platform
+from orchestrator.lockfile import EMPTY, NAME, Lock, runtime_key
 from orchestrator.model import RuntimeInfo, RuntimeSpec
 from orchestrator.ports import Say
-from orchestrator.runtimes import inspect
+from orchestrator.runtimes import exact, inspect
 
 if TYPE_CHECKING:
     from orchestrator.runtimes.uv import Uv
 
 MARK = "orch-runtime.json"
+UNKNOWN_SET = "the packages that it was made from are not in orch.lock any more, and were not kept here"
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """``pinned`` are requirement lines that leave nothing to choose; ``key`` names the runtime made from them."""
+    """``pinned`` are requirement lines that leave nothing to choose; ``key`` names the runtime made from them with this
+    ``python``."""
 
     key: str
     pinned: tuple[str, ...]
+    python: str
 
 
 def inputs_digest(spec: RuntimeSpec) -> str:
     """What a resolution was made for: the spec, the machine and the Python. Not what the indexes held that day."""
-    inputs = {"spec": to_json(spec), "machine": _machine(), "python": _python_label(spec)}
+    inputs = {"spec": to_json(spec), "machine": platform(), "python": _python_label(spec)}
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def remembered(data_dir: Path, spec: RuntimeSpec) -> Resolution | None:
-    """The resolution made earlier for these inputs. Reads one file."""
+def remembered(data_dir: Path, spec: RuntimeSpec, lock: Lock = EMPTY) -> Resolution | None:
+    """What the lock names for it, else the resolution made earlier for these inputs. Reads one file."""
+    if spec.lock and (named := lock.built_as(spec.lock)):
+        return Resolution(named.key, named.packages, named.python)
     held = read_json(resolution_file(data_dir, spec)) or {}
-    key, pinned = held.get("key"), held.get("pinned")
-    if not isinstance(key, str) or not isinstance(pinned, list) or _key(spec, pinned) != key:
+    key, pinned, python = held.get("key"), held.get("pinned"), held.get("python", _python_label(spec))
+    if not isinstance(key, str) or not isinstance(pinned, list) or not isinstance(python, str):
         return None
-    return Resolution(key, tuple(pinned))
+    if runtime_key(map(str, pinned), python, platform()) != key or spec.lock not in ("", key):
+        return None
+    return Resolution(key, tuple(pinned), python)
 
 
 def resolution_file(data_dir: Path, spec: RuntimeSpec) -> Path:
@@ -79,23 +88,59 @@ def is_described(data_dir: Path, key: str) -> bool:
     return (read_json(folder(data_dir, key) / MARK) or {}).get("schema") == inspect.SCHEMA
 
 
-def build(data_dir: Path, spec: RuntimeSpec, variables: Mapping[str, str], say: Say) -> RuntimeInfo:
+def build(data_dir: Path, spec: RuntimeSpec, variables: Mapping[str, str], say: Say, lock: Lock = EMPTY) -> RuntimeInfo:
     """Resolves what was not resolved yet and builds what is not complete yet. Raises RuntimeFailure."""
     data_dir = data_dir.absolute()
-    resolution = remembered(data_dir, spec)
-    if resolution and (info := completed(data_dir, resolution.key)):
+    resolution = remembered(data_dir, spec, lock)
+    if resolution and spec.lock:
+        _keep(data_dir, spec, resolution)
+    key = resolution.key if resolution else spec.lock
+    if key and (info := completed(data_dir, key)):
         return _brought_up_to_date(data_dir, info, variables)
-    from orchestrator.runtimes.uv import Uv
-
+    if resolution is None and spec.lock:
+        raise RuntimeFailure(f"build the runtime ({spec.label})", UNKNOWN_SET, "use `orch apply`")
     try:
         make_folder(data_dir / "runtimes")
-        with tempfile.TemporaryDirectory(prefix="orch-uv-") as work:
-            builder = _Builder(data_dir, spec, variables, Uv(spec, variables, Path(work)), say)
+        with _uv(spec, variables) as uv:
+            builder = _Builder(data_dir, spec, variables, uv, say)
             resolution = resolution or builder.resolve()
             with _locked(data_dir / "runtimes" / f"{resolution.key}.lock", resolution.key, say):
                 return completed(data_dir, resolution.key) or builder.install(resolution)
     except OSError as error:
         raise _refused(data_dir, spec, error) from error
+
+
+def to_lock(
+    data_dir: Path, spec: RuntimeSpec, variables: Mapping[str, str], say: Say, *, anew: bool
+) -> tuple[str, tuple[str, ...]]:
+    """The python and the packages, with their hashes, that ``spec`` comes to: those of the resolution made earlier, or
+    with ``anew`` those of today. Builds and keeps nothing. Raises RuntimeFailure."""
+    spec = replace(spec, lock="")
+    known = None if anew else remembered(data_dir, spec)
+    try:
+        with _uv(spec, variables) as uv:
+            pinned = known.pinned if known else exact.pinned(uv, spec, _python(spec), say)
+            python = known.python if known else _python_label(spec)
+            return python, exact.hashed(uv, spec, pinned, _python(spec, python))
+    except OSError as error:
+        raise _refused(data_dir, spec, error) from error
+
+
+@contextmanager
+def _uv(spec: RuntimeSpec, variables: Mapping[str, str]) -> Iterator["Uv"]:
+    from orchestrator.runtimes.uv import Uv
+
+    with tempfile.TemporaryDirectory(prefix="orch-uv-") as work:
+        yield Uv(spec, variables, Path(work))
+
+
+def _keep(data_dir: Path, spec: RuntimeSpec, resolution: Resolution) -> None:
+    """So that an older revision is built again when the lock has moved on."""
+    file = resolution_file(data_dir, spec)
+    if not file.exists():
+        about = {"key": resolution.key, "pinned": list(resolution.pinned), "python": resolution.python}
+        with contextlib.suppress(OSError):  # what cannot be kept is built all the same, now
+            write_json(file, {**about, "requirements": list(spec.requirements)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +152,8 @@ class _Builder:
     say: Say
 
     def resolve(self) -> Resolution:
-        self.say(f"resolving {', '.join(self.spec.requirements)}")
-        if self.uv.remark:
-            self.say(self.uv.remark)
-        options = ["--no-header", "--no-annotate", "--python", _python(self.spec), *self.uv.limits()]
-        wanted = self.uv.file("requirements.in", self.spec.requirements)
-        text = self.uv("pip", "compile", *options, *self.uv.sources(), wanted, on_line=self.say)
-        pinned = tuple(sorted(line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")))
-        resolution = Resolution(_key(self.spec, pinned), pinned)
+        pinned, python = exact.pinned(self.uv, self.spec, _python(self.spec), self.say), _python_label(self.spec)
+        resolution = Resolution(runtime_key(pinned, python, platform()), pinned, python)
         about = {"key": resolution.key, "pinned": list(pinned), "requirements": list(self.spec.requirements)}
         write_json(resolution_file(self.data_dir, self.spec), about)
         return resolution
@@ -131,14 +170,14 @@ class _Builder:
             info = self._fill(place, resolution)
         except OrchError as error:
             remove(place)
-            raise _with_hint(error, resolution_file(self.data_dir, self.spec)) from error
+            raise _with_hint(error, self.data_dir, self.spec) from error
         _mark(place, info)
         return info
 
     def _fill(self, place: Path, resolution: Resolution) -> RuntimeInfo:
         python = place / "bin/python"
         pinned = self.uv.file("pinned.txt", resolution.pinned)
-        self.uv("venv", "--no-project", "--python", _python(self.spec), str(place), on_line=self.say)
+        self.uv("venv", "--no-project", "--python", _python(self.spec, resolution.python), str(place), on_line=self.say)
         where = ["--no-deps", "-p", str(python), *self.uv.sources()]
         self.uv("pip", "install", *where, "-r", pinned, on_line=self.say)
         description = inspect.describe(python, self.variables, {})
@@ -164,9 +203,10 @@ def _brought_up_to_date(data_dir: Path, info: RuntimeInfo, variables: Mapping[st
     return info
 
 
-def _with_hint(error: OrchError, resolved: Path) -> OrchError:
+def _with_hint(error: OrchError, data_dir: Path, spec: RuntimeSpec) -> OrchError:
     """A pinned set is kept even when it can no longer be installed, for a network fault must not repin anything."""
-    also = f"to resolve anew, delete {resolved}"
+    anew = f"delete {resolution_file(data_dir, spec)}" if not spec.lock else f"`orch lock --upgrade` and see {NAME}"
+    also = f"to resolve anew, {anew}"
     return RuntimeFailure(error.what, error.why, f"{error.do}; {also}" if error.do else also)
 
 
@@ -190,20 +230,11 @@ def _refused(data_dir: Path, spec: RuntimeSpec, error: OSError) -> RuntimeFailur
     return RuntimeFailure(f"build the runtime ({spec.label})", f"{error.filename or data_dir}: {error.strerror}", do)
 
 
-def _key(spec: RuntimeSpec, pinned: tuple[str, ...] | list[str]) -> str:
-    text = "\n".join([*sorted(pinned), _python_label(spec), _machine()])
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _python(spec: RuntimeSpec) -> str:
-    """The Python to build with: the one asked for, else the very one orch runs on (another of the same version may
-    lack the headers that kernels are compiled with)."""
-    return spec.python or sys.executable
+def _python(spec: RuntimeSpec, chosen: str = "") -> str:
+    """The Python to build with: the one asked for, the one that was ``chosen`` for an exact set, else the very one orch
+    runs on (another of the same version may lack the headers that kernels are compiled with)."""
+    return spec.python or (chosen if chosen not in ("", _python_label(spec)) else sys.executable)
 
 
 def _python_label(spec: RuntimeSpec) -> str:
     return spec.python or f"{sys.version_info.major}.{sys.version_info.minor}"
-
-
-def _machine() -> str:
-    return f"{sys.platform}-{os.uname().machine}"

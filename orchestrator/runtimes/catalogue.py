@@ -4,7 +4,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator import engine_data
@@ -13,6 +13,7 @@ from orchestrator.engines.knowledge import Engine
 from orchestrator.engines.versions import nearest, order
 from orchestrator.errors import RuntimeFailure
 from orchestrator.files import read_json, write_json
+from orchestrator.lockfile import EMPTY, Lock
 from orchestrator.model import Json, RuntimeInfo, RuntimeSpec, RuntimeState
 from orchestrator.ports import Say
 from orchestrator.runtimes import build, conda, inspect
@@ -25,10 +26,12 @@ QUIET = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL"
 
 class RuntimeReader:
     """``data_dir`` holds the runtimes that orch built, ``cache_dir`` what was learnt about others and may be deleted,
-    ``variables`` is the caller's environment."""
+    ``variables`` is the caller's environment, ``lock`` the project's orch.lock, read when it is needed."""
 
-    def __init__(self, data_dir: Path, cache_dir: Path, variables: Mapping[str, str]) -> None:
-        self.data_dir, self.cache_dir, self.variables = data_dir, cache_dir, variables
+    def __init__(
+        self, data_dir: Path, cache_dir: Path, variables: Mapping[str, str], lock: Callable[[], Lock] = lambda: EMPTY
+    ) -> None:
+        self.data_dir, self.cache_dir, self.variables, self.lock = data_dir, cache_dir, variables, lock
         self._engines: dict[str, Engine | None] = {}
 
     def state(self, spec: RuntimeSpec) -> RuntimeState:
@@ -83,12 +86,15 @@ class RuntimeReader:
         return inspect.engine(description, python, prefix, key, extra)
 
     def _built(self, spec: RuntimeSpec) -> RuntimeState:
-        resolution = build.remembered(self.data_dir, spec)
-        if resolution is None or not build.folder(self.data_dir, resolution.key).exists():
-            return RuntimeState("buildable", "not built yet")
-        if info := build.completed(self.data_dir, resolution.key):
+        resolution = build.remembered(self.data_dir, spec, self.lock() if spec.lock else EMPTY)
+        key = resolution.key if resolution else spec.lock
+        if key and (info := build.completed(self.data_dir, key)):
             # Described by an older orch, less is known of it than is asked now: it is looked at when it is used.
             return RuntimeState("ready", info=info if build.is_described(self.data_dir, info.key) else None)
+        if resolution is None and spec.lock:
+            return RuntimeState("missing", build.UNKNOWN_SET)
+        if not key or not build.folder(self.data_dir, key).exists():
+            return RuntimeState("buildable", "not built yet")
         return RuntimeState("buildable", "an interrupted build, to be built again")
 
     def _remembered(self, spec: RuntimeSpec, prefix: Path, python: Path) -> RuntimeInfo | None:
@@ -104,11 +110,16 @@ class Runtimes(RuntimeReader):
         """The runtime, built or looked into as needed; ``say`` hears about long work, from any thread. Raises
         RuntimeFailure."""
         if spec.kind == "requirements":
-            return build.build(self.data_dir, spec, self.variables, say)
+            return build.build(self.data_dir, spec, self.variables, say, self.lock() if spec.lock else EMPTY)
         state = self.state(spec)
         if state.status == "missing":
             raise RuntimeFailure(f"use the runtime {spec.label}", state.why)
         return state.info or self._describe(spec, say)
+
+    def to_lock(self, spec: RuntimeSpec, say: Say, *, anew: bool) -> tuple[str, tuple[str, ...]]:
+        """The python and the packages of a runtime that orch builds: those that are kept, or today's. Raises
+        RuntimeFailure."""
+        return build.to_lock(self.data_dir, spec, self.variables, say, anew=anew)
 
     def check_argv(self, info: RuntimeInfo, argv: Sequence[str], say: Say) -> str | None:
         """None when the engine's own parser takes the arguments, else its complaint. ``argv`` may begin with
