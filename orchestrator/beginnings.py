@@ -1,5 +1,5 @@
-"""What a new profile can start from: the project's files, the runtime of this shell, a model's config on this disk, a
-process that serves one. Looks, and writes nothing but the new files themselves."""
+"""What a new profile can start from: the project's files, the runtime of this shell, a model's config on this disk.
+Looks, and writes nothing but the new files themselves."""
 
 import os
 import re
@@ -8,10 +8,9 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from orchestrator import proc
 from orchestrator.checks import look
-from orchestrator.containers import Found
 from orchestrator.engine_data import load, shipped
 from orchestrator.engines.knowledge import Engine
 from orchestrator.engines.versions import nearest, order
@@ -19,19 +18,18 @@ from orchestrator.errors import InputError, UsageProblem
 from orchestrator.files import read_json
 from orchestrator.find import ENDINGS, display, folder_files, read_text
 from orchestrator.hub.layout import Repo, cache_folder
-from orchestrator.launchers import in_argv
 from orchestrator.load import load_environment, load_profile
-from orchestrator.model import Environment, Json, ModelRef, Process, RuntimeSpec, SecretRef
+from orchestrator.model import Environment, Json, ModelRef, Profile, RuntimeSpec, SecretRef
 from orchestrator.new_profile import Known
 from orchestrator.scaffold import SCHEMAS
-from orchestrator.surroundings import ENGINE_VARIABLES
 from orchestrator.yamldoc import parse
 
 ENGINE = "vllm==0.32.0"
 """What a new environment asks for where there is no engine yet."""
 FIRST_PORT = 8000
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
-_AROUND = 16  # parents of a process that are asked whether they are the engine
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,82 +164,24 @@ def environment_here(name: str, variables: Mapping[str, str]) -> tuple[Environme
     return Environment(name, runtime, hf_home=os.path.abspath(home) if home else None, secrets=secrets), why  # noqa: PTH100
 
 
-# ------------------------------------------------------------------------------------------------------ a process
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    process: Process
-    found: Found
-
-
-def running(pid: int) -> Running:
-    """The engine that this process is, or belongs to. Raises InputError."""
-    what = f"make a profile of process {pid}"
-    row = proc.read(pid)
-    if row is None:
-        raise InputError(what, "there is no such process, or it is hidden from you", "see `orch gpus` or `ps`")
-    for _ in range(_AROUND):
-        if row is None or row.pid <= 1:
-            break
-        if row.marker:
-            why = f"orch started it, as {row.marker.name}"
-            raise InputError(what, why, "its profile is there already: see `orch status` in its project")
-        if not _mine(row.pid):
-            raise InputError(what, "it is another user's: its variables are hidden from you", "ask that user to do it")
-        found = _engine(row)
-        if found:
-            return Running(row, found)
-        row = proc.read(row.parent)
-    raise InputError(what, "neither it nor what started it is a vLLM server", "give the id of `vllm serve`")
-
-
-def _mine(pid: int) -> bool:
-    try:
-        return os.geteuid() in (0, (proc.PROC / str(pid)).stat().st_uid)
-    except OSError:
-        return True
-
-
-def _engine(row: Process) -> Found | None:
-    folder = proc.PROC / str(row.pid)
-    try:
-        argv = (folder / "cmdline").read_bytes().decode(errors="surrogateescape").rstrip("\0").split("\0")
-        cwd = str((folder / "cwd").readlink())
-    except OSError:
-        return None
-    env = proc.environ(row.pid)
-    kept = {name: value for name, value in env.items() if ENGINE_VARIABLES.fullmatch(name)}
-    found = in_argv(argv, kept, cwd)
-    if found is None:
-        return None
-    prefix = env.get("VIRTUAL_ENV") or env.get("CONDA_PREFIX") or ""
-    runtime = found.runtime or (RuntimeSpec("venv", prefix) if prefix.startswith("/") else None)
-    return Found(found.words, found.style, kept, runtime=runtime, cwd=cwd, logs=_log(row.pid))
-
-
-def _log(pid: int) -> tuple[str, ...]:
-    file = proc.output(pid)
-    return (file,) if file.startswith("/") and not file.startswith("/dev/") else ()
-
-
 # ------------------------------------------------------------------------------------------------------- the files
 
 
-def check_profile_text(text: str, name: str) -> None:
-    """That ``load`` takes it. Raises what it finds."""
-    _checked(text, name, lambda file: load_profile(file, os.environ))
+def check_profile_text(text: str, name: str) -> Profile:
+    """As ``load`` reads it. Raises what it finds."""
+    return _checked(text, name, lambda file: load_profile(file, os.environ))
 
 
-def check_environment_text(text: str, name: str) -> None:
-    _checked(text, name, lambda file: load_environment(file, {**os.environ, "HOME": os.environ.get("HOME", "/")}))
+def check_environment_text(text: str, name: str) -> Environment:
+    variables = {**os.environ, "HOME": os.environ.get("HOME", "/")}
+    return _checked(text, name, lambda file: load_environment(file, variables))
 
 
-def _checked(text: str, name: str, load_it: Callable[[Path], object]) -> None:
+def _checked(text: str, name: str, load_it: Callable[[Path], T]) -> T:
     with tempfile.TemporaryDirectory(prefix="orch-init-") as folder:
         file = Path(folder) / f"{name}.yaml"
         file.write_text(text, encoding="utf-8")
-        load_it(file)
+        return load_it(file)
 
 
 def write_new(file: Path, text: str, *, force: bool) -> None:

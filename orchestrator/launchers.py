@@ -73,6 +73,12 @@ def in_argv(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> Found | No
     return replace(found[0], cwd=cwd) if found else None
 
 
+def is_server(argv: Sequence[str]) -> bool:
+    """Whether a process with this command line is the engine itself, and no launcher that waits for it."""
+    one = Open(tuple(argv), env={})
+    return bool((one.program == "vllm" or _PYTHON.fullmatch(one.program)) and _unwrap(one, {}, _DEPTH))
+
+
 # ---------------------------------------------------------------------------------------------- around the command
 
 
@@ -148,7 +154,7 @@ def _shell(one: Open, variables: Mapping[str, str], depth: int) -> list[Found]:
 def _cli(one: Open, rest: Sequence[str], program: str) -> list[Found]:
     if not rest or rest[0] != "serve":
         return []
-    runtime = _of_program(program, one.cwd) or one.runtime
+    runtime = runtime_of(program, one.cwd) or one.runtime
     return [Found(tuple(rest[1:]), "serve", one.env, runtime=runtime, cwd=one.cwd, lost=one.lost)]
 
 
@@ -162,7 +168,7 @@ def _python(one: Open) -> list[Found]:
             next(rest, None)
         elif word == "-m" or word.startswith("-m"):
             module, after = (word[2:], after) if len(word) > 2 else (after[0] if after else "", after[1:])
-            runtime = _of_program(one.words[0], one.cwd) or one.runtime
+            runtime = runtime_of(one.words[0], one.cwd) or one.runtime
             if module in _SERVER:
                 return [Found(after, "module", one.env, runtime=runtime, cwd=one.cwd, lost=one.lost)]
             return _cli(one, after, one.words[0]) if module in _CLI else []
@@ -171,7 +177,7 @@ def _python(one: Open) -> list[Found]:
     return []
 
 
-def _of_program(program: str, cwd: str) -> RuntimeSpec | None:
+def runtime_of(program: str, cwd: str = "") -> RuntimeSpec | None:
     """By the path of its Python or its script. Whether conda made it, its folder tells: whoever can look does."""
     folder = posixpath.dirname(program)
     if not folder or not is_plain(program) or posixpath.basename(folder) != "bin" or folder in ("/usr/bin", "/bin"):

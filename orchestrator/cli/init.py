@@ -171,14 +171,10 @@ def _variables(target: _Target, made: "Environment | None") -> dict[str, str]:
 
 
 def _of_command(target: _Target, command: str | None, pid: int | None) -> None:
-    from orchestrator import beginnings
-    from orchestrator.from_command import take
-    from orchestrator.surroundings import Place
+    from orchestrator.cli.taken_over import taken_of
 
     found, what = _found_in(command) if command is not None else _found_at(pid or 0)
-    engines = beginnings.engines(beginnings.engine_version(found.runtime))
-    place = Place(str(Path.cwd()), os.path.exists, beginnings.config_file)
-    taken = take(found, engines, place)
+    taken = taken_of(found)
     name, file = target.place(taken.profile.name)
     _write_taken(target, taken, name, file, what)
 
@@ -200,69 +196,29 @@ def _found_in(command: str) -> "tuple[Found, str]":
 
 
 def _found_at(pid: int) -> "tuple[Found, str]":
-    from orchestrator.beginnings import running
+    from orchestrator.running import launched
 
-    found = running(pid)
+    found = launched(pid, f"make a profile of process {pid}")
     return found.found, f"process {found.process.pid}"
 
 
 def _write_taken(target: _Target, taken: "Taken", name: str, file: Path, what: str) -> None:
-    from dataclasses import replace
+    from orchestrator.beginnings import environment_here
+    from orchestrator.cli import taken_over
+    from orchestrator.cli.taken_over import note
 
-    from orchestrator.beginnings import as_found, environment_here
-    from orchestrator.scaffold import Draft
-
-    made, why = environment_here(target.environment, os.environ)
-    runtime = as_found(taken.runtime) if taken.runtime else made.runtime
-    made = replace(
-        made,
-        runtime=runtime,
-        cuda_home=taken.cuda_home,
-        hf_home=taken.hf_home or (made.hf_home if target.makes_environment else None),
-        env=taken.env,
-        secrets={**(made.secrets if target.makes_environment else {}), **taken.secrets},
-    )
+    base, why = environment_here(target.environment, os.environ)
+    made = taken_over.environment(taken, base, new=target.makes_environment)
     why = "as the command has it" if taken.runtime else why
-    head = [f"What {what} starts, taken over by `orch init`."]
-    if taken.left:
-        head += ["Not taken over:", *(f"  {one}" for one in taken.left)]
-    profile = replace(taken.profile, name=name, environment=target.environment)
-    drafted = Draft(profile, head, taken.notes, schema=target.schema("profile", file.parent))
+    head = f"What {what} starts, taken over by `orch init`."
+    drafted = taken_over.draft(taken, name, target.environment, head, target.schema("profile", file.parent))
     _write(target, drafted, file, made, why)
-    _say(taken, target, made)
-    if profile.serve.port in target.here.ports:
-        _note(f"port {profile.serve.port} is that of another profile, too: one of them runs at a time")
+    taken_over.say(taken, made, kept=not target.makes_environment, written=target.file != _STDOUT)
+    if (port := drafted.profile.serve.port) in target.here.ports:
+        note(f"port {port} is that of another profile, too: one of them runs at a time")
     if what.startswith("process"):
-        _note(f"{what} goes on as it is: `orch apply {name}` starts an engine of its own, so end that one first")
-
-
-def _say(taken: "Taken", target: _Target, made: "Environment") -> None:
-    from orchestrator.scaffold import additions_text
-
-    for one in taken.left:
-        _note(f"not taken over: {one}")
-    for one in taken.remarks:
-        _note(one)
-    for variable, where in sorted(taken.secrets_from.items()):
-        ref = taken.secrets[variable]
-        how = f"export {ref.name} before `orch apply`" if ref.kind == "env" else f"it is read from {ref.name}"
-        name = variable if where == variable else f"{where} (as {variable})"
-        _note(f"{name} is a secret, whose value is written nowhere: {how}")
-    if (not target.makes_environment or target.file == _STDOUT) and (text := additions_text(made)):
-        is_left = "is not written" if target.makes_environment else "is left as it is"
-        _note(f"environments/{target.environment}.yaml {is_left}; for what the command sets it needs:")
-        for line in text.splitlines():
-            typer.echo(f"    {line}", err=True)
-    if not target.makes_environment and taken.runtime:
-        _note(
-            f"the command runs in {made.runtime.label}; environment {target.environment} says which runtime orch takes"
-        )
-
-
-def _note(text: str) -> None:
-    from orchestrator.scaffold import one_line
-
-    typer.echo(f"orch: {one_line(text)}", err=True)
+        do = f"`orch adopt` takes it over as it runs; else end it before `orch apply {name}`, which starts another"
+        note(f"{what} goes on as it is: {do}")
 
 
 # -------------------------------------------------------------------------------------------------------- the files
