@@ -3,17 +3,13 @@
 Found by marker, never by command line; signalled only when proven ours (`identity`), and then by pidfd.
 """
 
-import contextlib
-import os
-import select
-import signal
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator import proc, shell
+from orchestrator.backends.processes import CHILD_GRACE, LEADER_GRACE, Processes
 from orchestrator.codec import read_spec
 from orchestrator.environ import SPEC, VISIBLE
 from orchestrator.errors import HostError
@@ -24,39 +20,48 @@ from orchestrator.ports import Exit
 if TYPE_CHECKING:
     import subprocess
 
-LEADER_GRACE = 15.0
-"""Seconds beyond the drain for the API server to leave by itself: a real one took 5 with nothing to drain."""
-CHILD_GRACE = 10.0
-"""Seconds for its children once it is gone: they give their GPU memory back in order."""
-KILL_GRACE = 15.0
-"""Seconds for the kernel to take away what was killed: unmapping GPU memory takes a while."""
-
 
 class LocalReader:
+    """``elsewhere`` answers the pids that another target looks after, whatever they carry."""
+
+    def __init__(self, elsewhere: Callable[[], Set[int]] = frozenset) -> None:
+        self._elsewhere = elsewhere
+
     @property
     def boot(self) -> str:
         return proc.boot_id()
 
     def list(self, project: str, attempts: Mapping[Marker, Attempt]) -> tuple[Instance, ...]:
         here = {marker: one for marker, one in attempts.items() if one.boot == self.boot}
-        rows = proc.scan()
+        rows = self._rows()
         found = [_taken_over(family, here[family.marker]) for family in _adopted(rows, here)]
         theirs = {process.pid for one in found for process in one.processes}
         ours = {marker: one for marker, one in here.items() if not one.adopted}
         leaders = {marker.attempt: one.pid for marker, one in ours.items()}
         rest = _signed((row for row in rows if row.pid not in theirs), ours)
-        found += [_instance(family) for family in families(rest, project, leaders)]
+        found += [started(family) for family in families(rest, project, leaders)]
         return tuple(sorted(found, key=lambda one: (one.started_at or 0.0, one.marker.attempt)))
 
     def everywhere(self) -> tuple[Instance, ...]:
-        rows = proc.scan()
+        rows = self._rows()
         projects = sorted({row.marker.project for row in rows if row.marker})
-        return tuple(_instance(family) for project in projects for family in families(rows, project, {}))
+        return tuple(started(family) for project in projects for family in families(rows, project, {}))
+
+    def _rows(self) -> Sequence[Process]:
+        before, rows = self._elsewhere(), proc.scan()
+        others = before | self._elsewhere()  # asked twice: one may end meanwhile, another begin
+        return [row for row in rows if row.pid not in others]
 
 
-class Local(LocalReader):
-    def __init__(self, leader_grace: float = LEADER_GRACE, child_grace: float = CHILD_GRACE) -> None:
-        self.leader_grace, self.child_grace = leader_grace, child_grace
+class Local(Processes, LocalReader):
+    def __init__(
+        self,
+        leader_grace: float = LEADER_GRACE,
+        child_grace: float = CHILD_GRACE,
+        elsewhere: Callable[[], Set[int]] = frozenset,
+    ) -> None:
+        Processes.__init__(self, leader_grace, child_grace)
+        LocalReader.__init__(self, elsewhere)
         # Our own children: only of these an exit status is to be had.
         self._started: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -69,34 +74,8 @@ class Local(LocalReader):
             raise HostError(f"start {marker.name}", "its process vanished", f"see {log}")
         return Instance(marker, Phase.STARTING, replace(row, marker=marker), started_at=proc.started_at(row))
 
-    def stop(self, instance: Instance, drain: float) -> None:
-        """TERM goes to the leader alone: to the whole group it makes every request in flight fail."""
-        told = False
-        if leader := instance.leader:
-            # Looked at anew: once the leader is gone, its session no longer proves whose the children are.
-            children = tuple(one for one in self._members(instance) if one.pid != leader.pid)
-            instance = replace(instance, children=children)
-            told = proc.send(leader, signal.SIGTERM)
-            self._leave([leader], drain + self.leader_grace)
-        # Children of a leader that went by itself are left-overs: nobody told them to end, and waiting helps nobody.
-        self._leave(self._members(instance), self.child_grace if told else 0)
-        deadline = time.monotonic() + KILL_GRACE
-        while members := self._members(instance):  # again and again: a dying process may still fork
-            for process in members:
-                proc.send(process, signal.SIGKILL)
-            self._leave(members, 1.0)
-            if time.monotonic() > deadline:
-                pids = ", ".join(f"{one.pid} ({one.command})" for one in members)
-                why = f"{pids} did not go when killed: stuck in the kernel, most likely in the GPU driver"
-                raise HostError(f"stop {instance.name}", why, "see `dmesg`; such a process goes only with a reboot")
-
-    def wait(self, instance: Instance, seconds: float) -> Exit | None:
-        if instance.leader and not self._leave([instance.leader], seconds):
-            return None
-        return self._exit(instance.leader.pid) if instance.leader else Exit()
-
-    def _exit(self, pid: int) -> Exit:
-        child = self._started.get(pid)
+    def _exit(self, instance: Instance) -> Exit:
+        child = self._started.get(instance.leader.pid) if instance.leader else None
         code = child.wait() if child else None
         if code is None:
             return Exit()
@@ -105,30 +84,11 @@ class Local(LocalReader):
     def _members(self, instance: Instance) -> Sequence[Process]:
         self._reap()
         if instance.adopted:
-            return _below(proc.scan(), instance)
+            return _below(self._rows(), instance)
         recorded = {instance.marker.attempt: instance.leader.pid} if instance.leader else {}
-        found = families(_vouched(proc.scan(), instance), instance.marker.project, recorded)
+        found = families(_vouched(self._rows(), instance), instance.marker.project, recorded)
         mine = [one for one in found if one.marker.attempt == instance.marker.attempt]
         return [process for one in mine for process in _processes(one)]
-
-    def _leave(self, processes: Iterable[Process], seconds: float) -> bool:
-        """Waits until all of these are gone, at most so long; says whether they are. A process that is our own child
-        counts as gone once it is a zombie."""
-        deadline = time.monotonic() + seconds
-        with contextlib.ExitStack() as opened:
-            waiting: set[int] = set()
-            poller = select.poll()
-            for process in processes:
-                if (handle := proc.open_exact(process)) is not None:
-                    opened.callback(os.close, handle)
-                    poller.register(handle, select.POLLIN)
-                    waiting.add(handle)
-            while waiting and (left := deadline - time.monotonic()) > 0:
-                for handle, _ in poller.poll(left * 1000):
-                    poller.unregister(handle)
-                    waiting.discard(handle)
-        self._reap()
-        return not waiting
 
     def _reap(self) -> None:
         for child in self._started.values():
@@ -211,7 +171,7 @@ def _vouched(rows: Iterable[Process], instance: Instance) -> Sequence[Process]:
     ]
 
 
-def _instance(family: Family) -> Instance:
+def started(family: Family) -> Instance:
     members = _processes(family)
     texts = (proc.environ(one.pid).get(SPEC) for one in members if one.marker)
     spec = next((read_spec(text) for text in texts if text), None)
