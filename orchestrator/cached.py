@@ -7,15 +7,15 @@ from typing import Literal
 from orchestrator.engines.repos import is_commit
 from orchestrator.model import Pull, RepoUse
 
-Kind = Literal["profile", "running", "deployed", "stopped"]
-STRONGEST_FIRST: tuple[Kind, ...] = ("running", "deployed", "stopped", "profile")
+Kind = Literal["profile", "running", "deployed", "stopped", "revision"]
+STRONGEST_FIRST: tuple[Kind, ...] = ("running", "deployed", "stopped", "profile", "revision")
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A profile, or a start of a deployment, and what it takes from ``cache`` (a real path). ``commits`` holds those
-    of its slots that are settled, ``path`` the real path of a folder that is served as it is, ``project`` the id of
-    another project, ``started`` when that was."""
+    """A profile, a start of a deployment, or a revision of it that is kept, and what it takes from ``cache`` (a real
+    path). ``commits`` holds those of its slots that are settled, ``path`` the real path of a folder that is served as
+    it is, ``project`` the id of another project, ``started`` when that was, ``number`` the revision's."""
 
     name: str
     kind: Kind
@@ -25,6 +25,7 @@ class User:
     path: str = ""
     project: str = ""
     started: float | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,9 +45,12 @@ def _state(one: Cached) -> str:
 
 def _user(user: User, users: Sequence[User]) -> str:
     """Each name once, with the most that is to be said of it."""
-    same = next(other for other in users if (other.name, other.project) == (user.name, user.project))
+    every = [other for other in users if (other.name, other.project) == (user.name, user.project)]
+    same = every[0]
     if same.kind == "profile":
         return same.name
+    if same.kind == "revision":
+        return f"{same.name} (revision {', '.join(str(one.number) for one in every)})"
     return f"{same.name} ({same.kind}{f' in {same.project}' if same.project else ''})"
 
 
@@ -140,8 +143,10 @@ def _model_json(one: Cached, users: Sequence[User]) -> Json:
         "files_missing": one.missing,
         "corrupt": list(one.corrupt),
         "used_by": [
-            {"name": name, "as": kind, "project": project or None}
-            for name, kind, project in dict.fromkeys((user.name, user.kind, user.project) for user in users)
+            {"name": name, "as": kind, "project": project or None, "revision": number or None}
+            for name, kind, project, number in dict.fromkeys(
+                (user.name, user.kind, user.project, user.number) for user in users
+            )
         ],
         "last_start": _started(users),
         "last_read": one.read_at,

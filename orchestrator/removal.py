@@ -132,7 +132,10 @@ def _missed(one: Cached, users: Sequence[User], found: Found) -> list[str]:
     }
     every = users_of(one, users, found.models)
     strongest = {user.name: user for user in reversed(every)}
-    return [words[user.kind].format(user.name) for name, user in sorted(strongest.items()) if user.kind in words]
+    now = [words[user.kind].format(user.name) for name, user in sorted(strongest.items()) if user.kind in words]
+    kept = sorted((user.name, user.number) for user in every if user.kind == "revision")
+    again = "is kept and needs it: it is fetched again before `orch rollback {0} --to {1}`"
+    return now + [f"revision {number} of {name} {again.format(name, number)}" for name, number in kept]
 
 
 def removed_text(target: Target, removal: Removal) -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from orchestrator.resolve import resolve
 
 if TYPE_CHECKING:
     from orchestrator.cli.context import Context
-    from orchestrator.model import Environment, Record
+    from orchestrator.model import Environment, Record, Revision
 
 
 @dataclass
@@ -85,6 +85,10 @@ def _started(here: "Context") -> Iterator[tuple[User, Spec]]:
     for record in records.values():
         for kind, spec, at in _remembered(record, living=record.name in living):
             yield _user(here, record.name, kind, spec, at), spec
+        for revision in _earlier(here, record):
+            spec = revision.deployment.spec
+            user = _user(here, record.name, "revision", spec, revision.at)
+            yield replace(user, number=revision.number), spec
 
 
 def _remembered(record: "Record", *, living: bool) -> Iterator[tuple[Kind, Spec, float]]:
@@ -94,6 +98,12 @@ def _remembered(record: "Record", *, living: bool) -> Iterator[tuple[Kind, Spec,
         yield kind, record.revision.deployment.spec, record.revision.at
     if record.attempt and not living:
         yield kind, record.attempt.deployment.spec, record.attempt.at
+
+
+def _earlier(here: "Context", record: "Record") -> list["Revision"]:
+    """What it could be rolled back to."""
+    now = record.revision.number if record.revision else 0
+    return [one for one in here.eyes.state.revisions(record.name) if one.number != now]
 
 
 def _user(here: "Context", name: str, kind: Kind, spec: Spec, started: float | None = None, project: str = "") -> User:
