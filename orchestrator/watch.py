@@ -131,13 +131,18 @@ class Watch:
             return RESYNC if pause.until is None else pause.until - now
         eyes = self.charge.eyes
         task = due(record, duties.living(name, instances), proc.boot_id(), eyes.clock.now())
-        if task.what == "rest":
+        if task.what == "rest" or (task.what == "mourn" and self._is_dying(record)):
             return RESYNC
         if task.at is not None:
             return task.at - eyes.clock.now()
         ended = self._exits.pop(record.attempt.pid, None) if record.attempt else None
         self._send(name, partial(self._about_one, name, ended))
         return RESYNC
+
+    def _is_dying(self, record: Record) -> bool:
+        """Whether how it ended is about to be heard: it is our child, and some thread of it is not gone yet."""
+        row = proc.read(record.attempt.pid) if record.attempt else None
+        return row is not None and row.zombie and row.parent == self._me.pid
 
     def _is_mine(self, record: Record) -> bool:
         """Without PATHs all that is deployed; with them the set that they name, or named when the files were good."""

@@ -6,20 +6,20 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import typer
-
 from orchestrator.backends.local import Local, LocalReader
 from orchestrator.cli.deployed import specs
 from orchestrator.cli.homes import home, runtime_reader
 from orchestrator.cli.recorded import pinned
 from orchestrator.cuda.mender import CudaMender, CudaReader
 from orchestrator.cuda.places import Places
-from orchestrator.errors import HostError, InputError
+from orchestrator.errors import HostError, InputError, UsageProblem
 from orchestrator.host import LocalHost, SystemClock
 from orchestrator.hub.memory import Memory
 from orchestrator.hub.store import HubReader, HubStore
-from orchestrator.model import Deployment, Environment, Intent, Profile, Record, RuntimeSpec, Spec
+from orchestrator.lockfile import EMPTY, Lock
+from orchestrator.model import Deployment, Environment, Intent, Notice, Profile, Record, RuntimeSpec, Spec
 from orchestrator.nvml import Nvml
+from orchestrator.pins import at_lock
 from orchestrator.ports import Events, Eyes, World
 from orchestrator.probe import HttpProber
 from orchestrator.resolve import resolve
@@ -39,11 +39,13 @@ class Context:
         return Eyes(
             state=StateReader(self.state_dir, self.root),
             target=LocalReader(),
-            runtimes=runtime_reader(variables),
+            runtimes=runtime_reader(variables, self._usable_lock),
             host=LocalHost(variables),
             prober=HttpProber(),
             clock=SystemClock(),
-            weights=HubReader(variables, self._memory, LocalHost(variables).secret, _runtime_env(variables)),
+            weights=HubReader(
+                variables, self._memory, LocalHost(variables).secret, _runtime_env(variables), self._usable_lock
+            ),
             gpus=_nvml(variables),
             cuda=CudaReader(variables, home("CACHE", ".cache")),
         )
@@ -55,11 +57,13 @@ class Context:
         return World(
             state=State(self.state_dir, self.root),
             target=Local(),
-            runtimes=runtimes(variables),
+            runtimes=runtimes(variables, self._usable_lock),
             host=LocalHost(variables),
             prober=HttpProber(),
             clock=SystemClock(),
-            weights=HubStore(variables, self._memory, LocalHost(variables).secret, _runtime_env(variables)),
+            weights=HubStore(
+                variables, self._memory, LocalHost(variables).secret, _runtime_env(variables), self._usable_lock
+            ),
             gpus=_nvml(variables),
             cuda=CudaMender(variables, home("CACHE", ".cache")),
             events=events,
@@ -69,6 +73,42 @@ class Context:
     @property
     def _memory(self) -> Memory:
         return Memory(home("CACHE", ".cache") / "weights")
+
+    # --------------------------------------------------------------------------------------------------------- lock
+
+    @cached_property
+    def lock(self) -> Lock | None:
+        """None where the project has none. Raises InputError for one that cannot be used."""
+        from orchestrator.lock_store import read_lock
+
+        return read_lock(self.root)
+
+    def _usable_lock(self) -> Lock:
+        """What is wrong with it is told by whoever reads the other files: what is deployed needs it no more."""
+        try:
+            return self.lock or EMPTY
+        except InputError:
+            return EMPTY
+
+    def at_lock(self, wanted: Deployment, known: Spec | None = None) -> Deployment:
+        """With the commits and the packages that orch.lock names. ``known`` is what runs, or ran last. Raises
+        InputError."""
+        from orchestrator.lock_store import base
+
+        return at_lock(wanted, self.lock, known, base(self.root, os.environ), self._built)
+
+    def _built(self, spec: RuntimeSpec) -> str:
+        info = self.eyes.runtimes.state(spec).info
+        return info.key if info else ""
+
+    def warn_of_gaps(self, wanted: Iterable[tuple[Deployment, Environment]]) -> None:
+        """Says what orch.lock does not hold of these."""
+        if self.lock is not None:
+            from orchestrator.lock_changes import gaps
+            from orchestrator.lock_store import base
+
+            lock, here = self.lock, base(self.root, os.environ)
+            _say(notice for one, where in wanted for notice in gaps(lock, one.spec, one.source, where.source, here))
 
     # ------------------------------------------------------------------------------------------------------- wanted
 
@@ -107,6 +147,9 @@ class Context:
         """The set that PATHs name; without any, what this project has deployed and not stopped on purpose. One that is
         pinned is its revision, at the revision's commits, but for ``unpin``. Each with its commits, which may ask the
         Hub; ``refresh`` asks in any case. Says what the files are warned about."""
+        if refresh and self.lock is not None:
+            do = "use `orch lock --upgrade`, then `orch apply`"
+            raise UsageProblem("use --refresh", "orch.lock says which commits the revisions are", do)
         written = self.written(paths, eyes, given, quiet=False)
         found = written if unpin else pinned(written, eyes)
         known = {**self.known(eyes), **{one.name: one.spec for one in found if one.pinned is not None}}
@@ -117,16 +160,21 @@ class Context:
     def written(
         self, paths: Sequence[str], eyes: Eyes, given: Sequence[str] = (), *, quiet: bool
     ) -> tuple[Deployment, ...]:
-        """The same as the files have it: revisions by their names, and nobody asked."""
+        """The same as the files and orch.lock have it: other revisions by their names, and nobody asked."""
         sets = [(list(paths), tuple(given))] if paths else _deployed(eyes, given)
         loaded = [(*self.load(some, known), known) for some, known in sets]
         if not quiet:
-            _warn(one for _, environments, _ in loaded for one in environments.values())
-        return tuple(
-            self.resolve(profile, environments[profile.environment], eyes, known)
+            _say(notice for _, environments, _ in loaded for one in environments.values() for notice in one.warnings)
+        found = [
+            (self.resolve(profile, environments[profile.environment], eyes, known), environments[profile.environment])
             for profiles, environments, known in loaded
             for profile in profiles
-        )
+        ]
+        if not quiet:
+            self.warn_of_gaps(found)
+        built = any(one.spec.runtime.kind == "requirements" for one, _ in found)
+        before = self.known(eyes) if built else {}
+        return tuple(self.at_lock(one, before.get(one.name)) for one, _ in found)
 
     def deployed_files(self, eyes: Eyes) -> list[str]:
         """The profiles of all that is meant to run. Raises InputError when one is gone."""
@@ -166,8 +214,8 @@ def _nvml(variables: Mapping[str, str]) -> Nvml:
     return Nvml(folders=[folder for folder, _ in Places(variables=variables).folders()])
 
 
-def runtimes(variables: Mapping[str, str]) -> Runtimes:
-    return Runtimes(home("DATA", ".local/share"), home("CACHE", ".cache"), variables)
+def runtimes(variables: Mapping[str, str], lock: Callable[[], Lock] = lambda: EMPTY) -> Runtimes:
+    return Runtimes(home("DATA", ".local/share"), home("CACHE", ".cache"), variables, lock)
 
 
 def _runtime_env(variables: Mapping[str, str]) -> Callable[[RuntimeSpec], Mapping[str, str]]:
@@ -181,9 +229,9 @@ def _runtime_env(variables: Mapping[str, str]) -> Callable[[RuntimeSpec], Mappin
     return read
 
 
-def _warn(environments: Iterable[Environment]) -> None:
+def _say(notices: Iterable[Notice]) -> None:
     """Each once: several deployments may share an environment."""
-    for line in dict.fromkeys(str(notice) for one in environments for notice in one.warnings):
+    for line in dict.fromkeys(map(str, notices)):
         typer.echo(f"orch: {line}", err=True)
 
 

@@ -1,0 +1,69 @@
+"""The process that `orch watch` becomes."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrator.cli.context import Context, context
+from orchestrator.cli.timed import Timed
+from orchestrator.errors import OrchError, raise_all
+from orchestrator.model import Deployment
+from orchestrator.ports import Eyes, World
+from orchestrator.proc import unit
+from orchestrator.render import plan_text
+from orchestrator.watch import Charge, Watch
+
+
+def watch(paths: Sequence[str], plan_only: bool, root: str | None, state_dir: str | None) -> int:
+    here = context(root, state_dir, paths)
+    charge = Charge(
+        eyes=here.eyes,
+        world=lambda: _world(here),
+        wanted=lambda eyes: _wanted(paths, here, eyes),
+        folders=_folders(paths, here),
+        folder=here.eyes.state.folder,
+        paths=tuple(paths),
+        say=Timed().say,
+        text=lambda plan: plan_text(plan, here.root.name),
+        plans_only=plan_only,
+        unit=unit(os.environ),
+    )
+    return Watch(charge).run()
+
+
+def _world(here: Context) -> World:
+    return replace(here.world(Timed()), by="watch")
+
+
+def _wanted(paths: Sequence[str], here: Context, eyes: Eyes) -> tuple[Deployment, ...]:
+    """Raises what `orch validate` says of the files: one that is being edited must not stop anything."""
+    from orchestrator.cli.homes import runtime_reader
+    from orchestrator.rehearsal import Rehearsal
+    from orchestrator.validation import Question, validate
+
+    files = paths or here.deployed_files(eyes)
+    variables = dict(os.environ)
+    reader = runtime_reader(variables)
+    found = validate(files, Question(here.root, variables, judge=Rehearsal(reader, reader.told, variables).findings))
+    raise_all(error for verdict in found for error in verdict.errors)
+    return here.desired(paths, eyes)
+
+
+def _folders(paths: Sequence[str], here: Context) -> set[Path]:
+    """Where files of the project are, or may come to be."""
+    named = {place if place.is_dir() else place.parent for place in map(Path, paths)}
+    return {here.root, here.root / "profiles", here.root / "environments", *named}
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(watch(**json.loads(sys.argv[1])))
+    except OrchError as error:
+        for line in str(error).splitlines():
+            sys.stderr.write(f"orch: {line}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:  # before the watcher hears it itself
+        sys.exit(130)
