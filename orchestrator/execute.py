@@ -5,7 +5,7 @@ first failure. What to do about a failure is the controller's business.
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from orchestrator import history, revisions
+from orchestrator import adoption, history, revisions
 from orchestrator.codec import digest
 from orchestrator.engines import vllm
 from orchestrator.environ import child
@@ -26,6 +26,7 @@ from orchestrator.model import (
 from orchestrator.observe import token
 from orchestrator.plan import (
     Adjust,
+    Adopt,
     AwaitReady,
     BuildRuntime,
     Clear,
@@ -149,7 +150,7 @@ class _Walk:
         verb, rest = describe(step.change)
         self.world.events.say(f"{verb}: {rest}" if rest else verb)
 
-    def _act(self, step: Step) -> None:
+    def _act(self, step: Step) -> None:  # noqa: PLR0912 (a branch a kind of step)
         match step.change:
             case BuildRuntime(wanted):
                 self.world.runtimes.ensure(wanted.spec.runtime, self.world.events.progress)
@@ -171,6 +172,8 @@ class _Walk:
                 self._await(wanted)
             case Adjust(wanted):
                 self._adjust(wanted)
+            case Adopt(attempt):
+                self._adopt(attempt)
             case Pause(name, because):
                 self._save(history.paused(self._record(name) or Record(name), because))
             case Forget(name):
@@ -321,6 +324,15 @@ class _Walk:
             )
             self._save(history.started(record, wanted.name, found))
         self._remember(wanted)
+
+    def _adopt(self, taken: Attempt) -> None:
+        """Its other processes are written down as they are now: once it is gone, they are proven by nothing else."""
+        wanted = taken.deployment
+        found = adoption.proven(self.world, taken, token(self.world, wanted.secret_refs))
+        family = tuple((one.pid, one.start) for one in found.children)
+        self._save(history.started(self._record(wanted.name), wanted.name, replace(taken, family=family)))
+        self._remember(wanted)
+        self.report.ready.append(wanted)
 
     def _reject(self, wanted: Deployment, why: str, log: str) -> None:
         record = self._record(wanted.name) or Record(wanted.name)

@@ -12,6 +12,7 @@ from orchestrator.drift import diff
 from orchestrator.model import ModelRef, RuntimeSpec, Serve, Spec
 from orchestrator.plan import (
     Adjust,
+    Adopt,
     Change,
     Clear,
     Drift,
@@ -76,7 +77,7 @@ def kind_of(steps: Iterable[Step]) -> str:
         return "restart" if Stop in kinds else "start"
     if kinds <= {Stop, Clear, Pause, Forget}:
         return "stop"
-    return "record" if Adjust in kinds else "wait for"
+    return "record" if kinds & {Adjust, Adopt} else "wait for"
 
 
 # ------------------------------------------------------------------------------------------------------------ blocks

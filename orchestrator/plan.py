@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from orchestrator.model import Deployment, Instance, Json, Mend, Placement, Weights
+from orchestrator.model import Attempt, Deployment, Instance, Json, Mend, Placement, Weights
 
 
 class Reason(StrEnum):
@@ -108,6 +108,14 @@ class Adjust:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopt:
+    """Record an engine that somebody else started, if it answers; it goes on. ``attempt`` holds its deployment, and of
+    its processes only the API server."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """Record that the deployment is meant to be stopped."""
 
@@ -122,7 +130,7 @@ class Forget:
     name: str
 
 
-Change = BuildRuntime | Fetch | Repair | Preflight | Stop | Clear | Start | AwaitReady | Adjust | Pause | Forget
+Change = BuildRuntime | Fetch | Repair | Preflight | Stop | Clear | Start | AwaitReady | Adjust | Adopt | Pause | Forget
 PREPARE = (BuildRuntime, Fetch, Repair, Preflight)
 
 

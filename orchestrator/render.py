@@ -10,6 +10,7 @@ from orchestrator.columns import columns
 from orchestrator.model import Deployment, Instance, Json, Mend, Phase, Placement, Pull, Weights
 from orchestrator.plan import (
     Adjust,
+    Adopt,
     AwaitReady,
     BuildRuntime,
     Change,
@@ -162,6 +163,8 @@ def describe(change: Change) -> tuple[str, str]:
             return f"await {wanted.name}", f"until it answers, up to {format_duration(wanted.policy.ready_timeout)}"
         case Adjust(wanted):
             return f"record {wanted.name}", "the engine goes on"
+        case Adopt(attempt):
+            return f"adopt {attempt.deployment.name}", f"pid {attempt.pid}, which goes on"
         case Pause(name, because):
             return f"mark {name} stopped", because
         case Forget(name):

@@ -10,7 +10,7 @@ from orchestrator.cards import cards, without
 from orchestrator.codec import digest
 from orchestrator.conflicts import claims
 from orchestrator.model import Attempt, Deployment, Instance, Inventory, Observed, Phase, Placement, Record, Revision
-from orchestrator.plan import Adjust, AwaitReady, Clear, Forget, Pause, Start, Step, Stop
+from orchestrator.plan import Adjust, Adopt, AwaitReady, Clear, Forget, Pause, Start, Step, Stop
 
 
 def simulate(observed: Observed, steps: Iterable[Step]) -> Observed:
@@ -34,6 +34,10 @@ def _apply(observed: Observed, step: Step, number: int) -> Observed:
             return _ready(replace(observed, instances=up), wanted)
         case Adjust(wanted):
             return _ready(observed, wanted)
+        case Adopt(attempt):
+            wanted = attempt.deployment
+            record = history.started(observed.records.get(wanted.name), wanted.name, attempt)
+            return _ready(_with(observed, record), wanted)
         case Pause(name, because):
             return _with(observed, history.paused(_record(observed, name), because))
         case Forget(name):
