@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MODEL  # the vllm-* targets read it in the shell, so that no name needs quoting here
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit test-real lint fmt bench check clean vllm-start vllm-logs vllm-status vllm-stop
+.PHONY: help setup demo test unit test-real chaos lint fmt bench check clean vllm-start vllm-logs vllm-status vllm-stop
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ unit: $(STAMP) ## the fast tests only (seconds)
 
 test-real: $(STAMP) ## the other scenarios with a real vLLM
 	@$(BIN)/python -m pytest -m real_more
+
+chaos: $(STAMP) ## kill, damage and forge all that can be, 200 times; a run that fails says how to repeat it (a quarter of an hour)
+	@$(BIN)/python -m tests.chaos
 
 lint: $(STAMP) ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

@@ -4,12 +4,13 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
@@ -19,6 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL = REPOSITORY / "profiles" / "models" / "tiny-qwen3"
 POLL = 0.02
 GRACE = 1.0  # seconds a process that was told to end may take to be gone
+FIRST_PORT, LAST_PORT = 18000, 30000  # below Linux's ephemeral range, so that no client's socket takes one meanwhile
 
 T = TypeVar("T")
 
@@ -204,6 +206,21 @@ def copy_project(sandbox: Sandbox, profile: str, environment: str, port: int) ->
     text = (REPOSITORY / "profiles" / f"{profile}.yaml").read_text()
     assert text.count("port: 8000") == 1
     (sandbox.project / "profiles" / f"{profile}.yaml").write_text(text.replace("port: 8000", f"port: {port}"))
+
+
+def free_ports() -> Iterator[int]:
+    """Ports that nobody listens on, never the same one twice in a process."""
+    return (port for port in range(FIRST_PORT + os.getpid() * 20 % 10000, LAST_PORT) if is_free(port))
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError:
+            return False
+    return True
 
 
 def all_pids() -> list[int]:
