@@ -274,7 +274,7 @@ class Prober(Protocol):
 class Pulse(Protocol):
     """Looks whether an engine that became ready still serves (`liveness`). Neither of the two raises."""
 
-    def sample(self, instance: Instance, endpoint: Endpoint, token: str | None) -> Sample:
+    def sample(self, instance: Instance, endpoint: Endpoint) -> Sample:
         """One look; takes milliseconds, of an engine that does not answer a few seconds."""
         ...
 

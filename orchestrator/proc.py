@@ -36,22 +36,54 @@ def scan() -> list[Process]:
 
 
 def read(pid: int) -> Process | None:
+    found = _stat(pid)
+    if found is None:
+        return None
+    name, fields = found
+    return Process(
+        pid=pid,
+        start=int(fields[19]),
+        session=int(fields[3]),
+        command=_title(pid) or name,
+        marker=read_marker(environ(pid).get(MARK, "")),
+        parent=int(fields[1]),
+        zombie=fields[0] in {"Z", "X"},
+    )
+
+
+def state(process: Process) -> str:
+    """The kernel's letter for exactly this process (S, R, D, T, t, Z); empty when it is gone."""
+    found = _stat(process.pid)
+    return found[1][0] if found and int(found[1][19]) == process.start else ""
+
+
+def below(pid: int) -> list[str]:
+    """The names of the programs that this process runs; empty where the kernel does not list them."""
+    names = []
+    for listed in (PROC / str(pid) / "task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            names += [(PROC / child / "comm").read_text().strip() for child in listed.read_text().split()]
+    return names
+
+
+def arguments(pid: int) -> list[str]:
+    """Its command line; empty for one that is gone."""
+    try:
+        raw = (PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return []
+    return raw.decode(errors="replace").rstrip("\0").split("\0")
+
+
+def _stat(pid: int) -> tuple[str, list[str]] | None:
+    """The short name, and the fields from the state on."""
     try:
         stat = (PROC / str(pid) / "stat").read_text(errors="replace")
     except OSError:  # gone, or hidden from this user (hidepid)
         return None
     # The name in parentheses may itself hold spaces and parentheses: what follows the last one is plain.
     head, _, rest = stat.rpartition(")")
-    fields = rest.split()
-    return Process(
-        pid=pid,
-        start=int(fields[19]),
-        session=int(fields[3]),
-        command=_title(pid) or head.partition("(")[2],
-        marker=read_marker(environ(pid).get(MARK, "")),
-        parent=int(fields[1]),
-        zombie=fields[0] in {"Z", "X"},
-    )
+    return head.partition("(")[2], rest.split()
 
 
 def process_start(pid: int) -> int:
@@ -88,11 +120,7 @@ def output(pid: int) -> str:
 
 def _title(pid: int) -> str:
     """A title that the process gave itself ("VLLM::EngineCore"), or the name of its program."""
-    try:
-        raw = (PROC / str(pid) / "cmdline").read_bytes()
-    except OSError:
-        return ""
-    first = raw.split(b"\0", 1)[0].decode(errors="replace").strip()
+    first = next(iter(arguments(pid)), "").strip()
     return first.rpartition("/")[2] if first.startswith("/") else first
 
 
