@@ -1,13 +1,12 @@
 """Facts of this machine: who listens where, secrets where they are kept, files that an engine will need."""
 
-import os
 import time
 import unicodedata
-from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator import logfiles
 from orchestrator.environ import MARK, read_marker
 from orchestrator.errors import HostError
 from orchestrator.model import Marker, PortHolder, SecretRef
@@ -15,7 +14,6 @@ from orchestrator.model import Marker, PortHolder, SecretRef
 if TYPE_CHECKING:
     import psutil
 
-TAIL_BYTES = 256 * 1024
 _UNSENDABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))  # control characters, lone surrogates, line and paragraph separators
 
 
@@ -65,16 +63,7 @@ class LocalHost:
         return f"{path} holds no config.json"
 
     def tail(self, path: str, lines: int) -> tuple[str, ...]:
-        """The last lines; of a line drawn over with carriage returns (a progress bar) the last state."""
-        try:
-            with Path(path).open("rb") as stream:
-                size = stream.seek(0, os.SEEK_END)
-                stream.seek(max(0, size - TAIL_BYTES))
-                text = stream.read().decode(errors="replace")
-        except OSError:
-            return ()
-        shown = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
-        return tuple(deque((line for line in shown if line.strip()), maxlen=lines))
+        return logfiles.tail(Path(path), lines)
 
 
 class SystemClock:

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,6 +164,47 @@ def _signal_name(number: int) -> str:
 def _first_reason(text: str) -> str:
     """sh reports a failed exec as a whole traceback; its last line is the reason."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+
+
+def stream(argv: Sequence[str], ended: threading.Event, look_every: float) -> Iterator[str]:
+    """What a command prints, as it comes, until it ends or ``ended`` is set; what it had printed by then is still
+    given. ``look_every`` in seconds. Not through sh, which hands lines out from a thread of its own. Raises
+    CommandFailed when it ends with an error."""
+    import subprocess
+
+    try:
+        child = subprocess.Popen(list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    except OSError as error:
+        raise CommandFailed(argv, f"{argv[0]}: {(error.strerror or str(error)).lower()}") from error
+    assert child.stdout
+    assert child.stderr
+    with child:
+        by_itself = False
+        try:
+            by_itself = yield from _chunks(child.stdout.fileno(), ended, look_every)
+        finally:
+            if not by_itself:
+                child.kill()
+        said = child.stderr.read().decode(errors="replace").splitlines()
+    if by_itself and child.returncode:
+        raise CommandFailed(argv, _ending(child.returncode, said), child.returncode, said[-TAIL_LINES:])
+
+
+def _chunks(handle: int, ended: threading.Event, look_every: float) -> Generator[str, None, bool]:
+    """Says whether it was read to its end."""
+    import codecs
+    import select
+
+    decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
+    last = False
+    while True:
+        if select.select([handle], [], [], look_every)[0]:
+            if not (chunk := os.read(handle, 1 << 16)):
+                return True
+            yield decode(chunk)
+        elif last:
+            return False
+        last = ended.is_set()
 
 
 def spawn(argv: Sequence[str], env: Mapping[str, str], cwd: str | Path, log: Path | None) -> "subprocess.Popen[bytes]":

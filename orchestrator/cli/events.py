@@ -66,9 +66,10 @@ class Console:
         self._drawn = False
 
     def _show(self, log: Path, ended: threading.Event) -> None:
-        from orchestrator.cli.logs import follow
+        from orchestrator.errors import HostError
+        from orchestrator.logfiles import follow
 
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, HostError):
             for chunk in follow(log, ended):
                 with self._lock:
                     self._write(chunk)

@@ -1,6 +1,6 @@
 """`orch logs`: what the engine wrote."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
 from typing import Annotated
@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import options
-
-LOOK_EVERY = 0.2  # seconds
 
 
 def logs(
@@ -24,6 +22,7 @@ def logs(
     """Print the engine's log."""
     from orchestrator.cli.context import context
     from orchestrator.cli.deployed import choose
+    from orchestrator.logfiles import follow, whole
 
     here = context(root, state_dir)
     chosen = choose([name] if name else [], here.eyes)[0]
@@ -32,20 +31,8 @@ def logs(
         for chunk in follow(log, Event()):
             typer.echo(chunk, nl=False)
     else:
-        typer.echo(log.read_text(encoding="utf-8", errors="replace"), nl=False)
+        typer.echo(whole(log), nl=False)
     return 0
-
-
-def follow(log: Path, ended: Event) -> Iterator[str]:
-    """What is there, then what is added, until ``ended``; what was written before that is still shown."""
-    with log.open(encoding="utf-8", errors="replace", newline="") as stream:
-        last = False
-        while not last:
-            last = ended.is_set()
-            if chunk := stream.read():
-                yield chunk
-            else:
-                ended.wait(LOOK_EVERY)
 
 
 def _choose(name: str, kept: Sequence[Path], previous: bool) -> Path:

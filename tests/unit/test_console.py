@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli.events import Console
-from orchestrator.cli.logs import follow
+from orchestrator.logfiles import follow
 
 
 class Gone(io.StringIO):

@@ -1,0 +1,101 @@
+"""What an engine wrote, wherever it is kept: in its log, or in the journal. The log of a start whose words are in the
+journal holds one line, ``journal:UNIT``, and one for whoever opens it by hand."""
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+
+from orchestrator import shell
+from orchestrator.errors import HostError
+from orchestrator.shell import CommandFailed
+
+TAIL_BYTES = 256 * 1024
+LOOK_EVERY = 0.2  # seconds
+JOURNAL_TIMEOUT = 60.0  # seconds; an answer takes 20 ms
+_MARK = "journal:"
+_LONGEST = 300  # bytes of a unit's name and the mark
+_DO = (
+    "become a member of the group systemd-journal, or have the journal kept on disk (make the folder /var/log/journal "
+    "and restart systemd-journald)"
+)
+
+
+def point_to_journal(log: Path, unit: str) -> None:
+    """Raises OSError."""
+    log.write_text(f"{_MARK}{unit}\nThis start wrote into the journal: {' '.join(_journalctl(unit))}\n")
+
+
+def unit_of(log: Path) -> str:
+    """The unit that its words are to be had by; empty when they are in the file itself."""
+    try:
+        with log.open("rb") as stream:
+            first = stream.read(_LONGEST).partition(b"\n")[0].decode(errors="replace")
+    except OSError:
+        return ""
+    return first.removeprefix(_MARK) if first.startswith(_MARK) else ""
+
+
+def tail(log: Path, lines: int) -> tuple[str, ...]:
+    """The last lines; of a line drawn over with carriage returns (a progress bar) the last state. None where nothing
+    can be read."""
+    try:
+        text = _end_in_journal(unit, lines) if (unit := unit_of(log)) else _end_of_file(log)
+    except (OSError, CommandFailed):
+        return ()
+    shown = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    return tuple(deque((line for line in shown if line.strip()), maxlen=lines))
+
+
+def whole(log: Path) -> str:
+    """All of it. Raises OSError or HostError."""
+    if unit := unit_of(log):
+        with _refusals(unit):
+            return shell.run(_journalctl(unit)).stdout
+    return log.read_text(encoding="utf-8", errors="replace")
+
+
+def follow(log: Path, ended: Event) -> Iterator[str]:
+    """What is there, then what is added, until ``ended``; what was written before that is still shown. Raises OSError
+    or HostError."""
+    if unit := unit_of(log):
+        with _refusals(unit):
+            yield from shell.stream(_journalctl(unit, "--follow", "--no-tail"), ended, LOOK_EVERY)
+        return
+    with log.open(encoding="utf-8", errors="replace", newline="") as stream:
+        last = False
+        while not last:
+            last = ended.is_set()
+            if chunk := stream.read():
+                yield chunk
+            else:
+                ended.wait(LOOK_EVERY)
+
+
+def _end_of_file(log: Path) -> str:
+    with log.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - TAIL_BYTES))
+        return stream.read().decode(errors="replace")
+
+
+def _end_in_journal(unit: str, lines: int) -> str:
+    """Twice as many lines, for blank ones do not count."""
+    return shell.run(_journalctl(unit, f"--lines={2 * lines}"), timeout=JOURNAL_TIMEOUT).stdout
+
+
+def _journalctl(unit: str, *more: str) -> list[str]:
+    """What its processes wrote, and not what the manager says of it; by fields, for `--user` is no help to root, whose
+    words are in the system's journal."""
+    fields = (f"_SYSTEMD_USER_UNIT={unit}", f"_UID={os.getuid()}")
+    return ["journalctl", "--quiet", "--no-pager", "--output=cat", *more, *fields]
+
+
+@contextlib.contextmanager
+def _refusals(unit: str) -> Iterator[None]:
+    try:
+        yield
+    except CommandFailed as error:
+        raise HostError(f"read the journal of {unit}", error.why, _DO) from error
