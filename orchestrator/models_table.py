@@ -143,7 +143,7 @@ def _model_json(one: Cached, users: Sequence[User]) -> Json:
         "files_missing": one.missing,
         "corrupt": list(one.corrupt),
         "used_by": [
-            {"name": name, "as": kind, "project": project or None, "revision": number or None}
+            {"name": name, "as": kind, "project": project or None, **({"revision": number} if number else {})}
             for name, kind, project, number in dict.fromkeys(
                 (user.name, user.kind, user.project, user.number) for user in users
             )

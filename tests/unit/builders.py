@@ -1,6 +1,7 @@
 """Short ways to the values that a plan is made of: one deployment, what runs of it, what is remembered of it."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.codec import digest
@@ -13,6 +14,7 @@ from orchestrator.model import (
     ModelRef,
     Observed,
     Phase,
+    Pin,
     Policy,
     PortHolder,
     Process,
@@ -80,6 +82,15 @@ def remembered(
     )
     revision = Revision(number, digest(of.spec), of, NOW, ready_seconds=cost) if ready else None
     return Record(of.name, intent, revision, attempt, rejected, because)
+
+
+def pinned(record: Record, number: int) -> Record:
+    """The same, gone back to its revision, which is ``number``."""
+    good, attempt = record.revision, record.attempt
+    assert good and attempt
+    at = replace(good.deployment, pinned=number)
+    fields = {"revision": replace(good, number=number, deployment=at), "pin": Pin(number, NOW - 50, "ada")}
+    return replace(record, attempt=replace(attempt, deployment=at), **fields)
 
 
 def refused(of: Deployment, why: str = "CUDA out of memory") -> Rejected:

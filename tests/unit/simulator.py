@@ -11,6 +11,7 @@ from orchestrator.codec import digest
 from orchestrator.conflicts import claims
 from orchestrator.model import Attempt, Deployment, Instance, Inventory, Observed, Phase, Placement, Record, Revision
 from orchestrator.plan import Adjust, Adopt, AwaitReady, Clear, Forget, Pause, Start, Step, Stop
+from orchestrator.revisions import numbered
 
 
 def simulate(observed: Observed, steps: Iterable[Step]) -> Observed:
@@ -66,7 +67,8 @@ def _ready(observed: Observed, wanted: Deployment) -> Observed:
     record = _record(observed, wanted.name)
     if record.attempt is None:
         record = history.started(record, wanted.name, _attempt(_last(observed, wanted.name), wanted))
-    return _with(observed, history.succeeded(record, Revision(1, digest(wanted.spec), wanted, NOW), NOW))
+    number = numbered(wanted, record.revision, record.revision.number + 1 if record.revision else 1)
+    return _with(observed, history.succeeded(record, Revision(number, digest(wanted.spec), wanted, NOW), NOW))
 
 
 def _attempt(instance: Instance, wanted: Deployment) -> Attempt:

@@ -1,10 +1,11 @@
 """What a person reads before saying yes. The texts are in golden/plans; UPDATE_GOLDEN=1 writes them anew."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import golden
 import pytest
-from builders import BUILT, COMMIT, NOW, leftovers, refused, remembered, running, seen, wanted, weights
+from builders import BUILT, COMMIT, NOW, leftovers, pinned, refused, remembered, running, seen, wanted, weights
 
 from orchestrator.errors import OrchError
 from orchestrator.model import Intent, Marker, Phase, PortHolder, RuntimeState
@@ -17,11 +18,20 @@ UP, KNOWN = running(Q), remembered(Q)
 BASE = {"max_model_len": 40960, "secrets": {"HF_TOKEN": "k1:aa"}, "env": {"VLLM_LOGGING_LEVEL": "INFO"}}
 ONE = wanted(**BASE | {"max_model_len": 32768})
 A, B = wanted("alpha", port=8000), wanted("beta", port=8001, repo="meta-llama/Llama-3.1-8B-Instruct")
+AT_2 = replace(Q, pinned=2, held_back=("serve.max_model_len", "policy.ready_timeout"))
 OWNED = running(Q, owned=True, owner="77:1")
 BOTH = seen([running(A), running(B, pid=5000)], [remembered(A), remembered(B, cost=41.5)])
 
 PLANS: dict[str, Callable[[], Plan]] = {
     "new": lambda: reconcile([Q], seen()),
+    "pinned": lambda: reconcile([AT_2], seen([UP], [pinned(KNOWN, 2)])),
+    "pinned-and-died": lambda: reconcile([AT_2], seen([], [pinned(KNOWN, 2)])),
+    "pin-begins": lambda: reconcile(
+        [replace(ONE, pinned=1)], seen([UP], [replace(KNOWN, revision=replace(KNOWN.revision, number=2))])
+    ),
+    "pin-begins-as-it-runs": lambda: reconcile([replace(Q, pinned=1)], seen([UP], [KNOWN])),
+    "pin-ends": lambda: reconcile([ONE], seen([UP], [pinned(KNOWN, 2)])),
+    "pin-ends-as-it-runs": lambda: reconcile([Q], seen([UP], [pinned(KNOWN, 2)])),
     "unchanged": lambda: reconcile([Q], seen([UP], [KNOWN])),
     "one-field": lambda: reconcile([ONE], seen([UP], [KNOWN])),
     "many-fields": lambda: reconcile(

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import golden
 import pytest
-from builders import NOW, leftovers, pull, refused, remembered, running, seen, wanted
+from builders import NOW, leftovers, pinned, pull, refused, remembered, running, seen, wanted
 
 from orchestrator.model import Deployment, Intent, Observed, Phase
 from orchestrator.render import pull_text, status_text
@@ -18,7 +18,7 @@ DEAD = "its API server (pid 4000) is gone without a word: killed, or out of memo
 
 
 def _rows(observed: Observed, *desired: Deployment | tuple[str, str]) -> Sequence[Row]:
-    return rows(observed, dict((one.name, one) if isinstance(one, Deployment) else one for one in desired))
+    return rows(observed, dict((one.name, one) if isinstance(one, Deployment) else one for one in desired), NOW)
 
 
 CASES: dict[str, Callable[[], Sequence[Row]]] = {
@@ -44,6 +44,8 @@ CASES: dict[str, Callable[[], Sequence[Row]]] = {
     ),
     "died-with-leftovers": lambda: _rows(seen([leftovers(Q, why=DEAD)], [remembered(Q)]), Q),
     "held-back": lambda: _rows(seen([running(Q)], [remembered(Q, rejected=(refused(CHANGED),))]), CHANGED),
+    "pinned": lambda: _rows(seen([running(Q)], [pinned(remembered(Q, rejected=(refused(CHANGED),)), 3)]), CHANGED),
+    "pinned-and-stopped": lambda: _rows(seen([], [pinned(remembered(Q, intent=Intent.STOPPED), 3)]), CHANGED),
     "foreground": lambda: _rows(seen([running(Q, owned=True, owner="77:1")]), Q),
     "unreadable": lambda: _rows(seen([running(Q, spec=None)]), Q),
     "several": lambda: _rows(

@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from builders import NOW, wanted
 
 from orchestrator.files import make_folder, read_json, write_json
-from orchestrator.store import State, project_id
+from orchestrator.model import Pin, Record, Revision
+from orchestrator.store import REVISIONS_KEPT, State, project_id
 
 
 @pytest.fixture
@@ -54,3 +56,28 @@ def test_a_project_may_have_any_name(tmp_path: Path) -> None:
     odd = tmp_path / os.fsdecode(b"p\xff")
     assert project_id(odd) != project_id(tmp_path / os.fsdecode(b"p\xfe"))
     assert project_id(odd).isascii()
+
+
+def revision(number: int) -> Revision:
+    return Revision(number, str(number), wanted("a", max_model_len=number + 1), NOW)
+
+
+def test_only_the_newest_revisions_are_kept_with_the_current_and_the_pinned_one(state: State) -> None:
+    state.save(Record("a", revision=revision(2), pin=Pin(1, NOW)))
+    for number in range(1, REVISIONS_KEPT + 5):
+        state.add_revision("a", revision(number))
+    kept = [one.number for one in state.revisions("a")]
+    assert len(kept) == REVISIONS_KEPT
+    assert kept == [1, 2, *range(7, REVISIONS_KEPT + 5)]
+
+
+def test_a_damaged_revision_is_passed_over_and_its_number_is_not_used_again(state: State) -> None:
+    assert state.next_revision("a") == 1
+    for number in (1, 2, 3):
+        state.add_revision("a", revision(number))
+    (state.folder / "a/revisions/3.json").write_text('{"schema": 1, "revision": {"num')
+    (state.folder / "a/revisions/.4.json.abcd1234").write_text("left by a write")
+    assert [one.number for one in state.revisions("a")] == [1, 2]
+    assert state.next_revision("a") == 4
+    state.save(Record("a", revision=revision(9)))
+    assert state.next_revision("a") == 10
