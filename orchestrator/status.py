@@ -138,6 +138,9 @@ def _notes(
         notes.append(why)
     if instance and instance.leader and inventory and (lost := _lost(instance, inventory)):
         notes.append(f"the driver shows no {', '.join(lost)} any more, on which it runs; see `orch gpus`")
+    if instance and instance.leader and instance.adopted:
+        where = "" if instance.log else "; it logs where it was started"
+        notes.append(f"adopted: somebody else started it, and the next start is orch's{where}")
     left = [process for one in mine if not one.leader for process in one.children]
     if left:
         pids = ", ".join(f"{one.pid} ({one.command})" for one in left)
