@@ -26,13 +26,27 @@ def logs(
 
     here = context(root, state_dir)
     chosen = choose([name] if name else [], here.eyes)[0]
-    log = _choose(chosen, here.eyes.state.logs(chosen), previous)
+    record = here.eyes.state.records().get(chosen)
+    if record and record.attempt and record.attempt.adopted and not previous:
+        log = _elsewhere(chosen, record.attempt.log)
+    else:
+        log = _choose(chosen, here.eyes.state.logs(chosen), previous)
     if following:
         for chunk in follow(log, Event()):
             typer.echo(chunk, nl=False)
     else:
         typer.echo(whole(log), nl=False)
     return 0
+
+
+def _elsewhere(name: str, log: str) -> Path:
+    """Of an adopted engine: the file that its starter had it write to."""
+    from orchestrator.errors import InputError
+
+    if log and Path(log).is_file():
+        return Path(log)
+    why = f"its starter had it write to {log}, which is gone" if log else "it writes where it was started, to no file"
+    raise InputError(f"show the log of {name}", why, f"`orch restart {name}` gives it a log of orch's")
 
 
 def _choose(name: str, kept: Sequence[Path], previous: bool) -> Path:

@@ -11,6 +11,7 @@ import typer
 
 from orchestrator import __version__
 from orchestrator.cli import (
+    adopt,
     apply,
     doctor,
     engine,
@@ -80,6 +81,7 @@ app.command("gc")(gc.gc)
 app.command("gpus")(gpus.gpus)
 app.command("export")(export.export)
 app.command("init")(init.init)
+app.command("adopt")(adopt.adopt)
 app.command("schema")(schema.schema)
 
 
