@@ -14,7 +14,7 @@ from orchestrator.execute import Report, execute
 from orchestrator.model import Deployment, Observed
 from orchestrator.observe import observe
 from orchestrator.plan import AwaitReady, Clear, Fetch, Plan, Start, Step, Stop
-from orchestrator.ports import Eyes, World
+from orchestrator.ports import Asker, Eyes, World
 from orchestrator.reconcile import recover
 from orchestrator.render import plan_text
 from orchestrator.seats import claimed, seated
@@ -56,7 +56,7 @@ def turn(
     confirm(first)
     names = {*(one.name for one in desired), *(step.name for step in first.steps), *_stopped_names(first)}
     held = {claim for one in desired for claim in claims(one, looked)}
-    with world.state.lock(names, held, world.events):
+    with world.state.lock(names, held, world.events, _asker(first, world)):
         seen = observe(world, desired)
         plan = planner(seen)
         if plan.empty:
@@ -71,6 +71,12 @@ def turn(
             return _outcome(plan, prepared)
         with seated(plan, seen, planner, desired, world, lambda now: _check_same(now, plan)) as (settled, now):
             return replace(_carry_out(_only(settled, prepares=False), now, world, timeout), plan=plan)
+
+
+def _asker(plan: Plan, world: World) -> Asker:
+    if world.by == "watch":
+        return "watch"
+    return "person" if any(isinstance(step.change, Start | AwaitReady) for step in plan.steps) else "stop"
 
 
 def _only(plan: Plan, *, prepares: bool) -> Plan:

@@ -19,6 +19,7 @@ OrchError                   1
     Declined                1   the person said no
     UsageProblem           64   the command was called in a way that cannot work
     Interrupted           130   Ctrl-C, SIGTERM or SIGHUP
+        Yielded           130   or another command of orch, which a person waits for
 """
 
 from collections.abc import Iterable
@@ -106,6 +107,10 @@ class UsageProblem(OrchError):
 
 class Interrupted(OrchError):
     exit_code = 130
+
+
+class Yielded(Interrupted):
+    """Another command of orch has a better reason to work on it, and goes on from here."""
 
 
 class Problems(OrchError):

@@ -3,13 +3,13 @@ first failure. What to do about a failure is the controller's business.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import assert_never
+from typing import assert_never, get_args
 
 from orchestrator import adoption, history, revisions
 from orchestrator.codec import digest
 from orchestrator.engines import vllm
 from orchestrator.environ import child
-from orchestrator.errors import HostError, InputError, Interrupted, OrchError, StartFailed, Unfit
+from orchestrator.errors import HostError, InputError, Interrupted, OrchError, StartFailed, Unfit, Yielded
 from orchestrator.model import (
     Attempt,
     Deployment,
@@ -40,7 +40,7 @@ from orchestrator.plan import (
     Step,
     Stop,
 )
-from orchestrator.ports import World
+from orchestrator.ports import Asker, World
 from orchestrator.render import describe
 from orchestrator.units import format_duration
 from orchestrator.vacancy import await_vacancy
@@ -81,6 +81,8 @@ def execute(
             walk.take(step)
         except KeyboardInterrupt:
             raise Interrupted("finish", f"interrupted during `{_title(step)}`", walk.after(step)) from None
+        except Yielded as error:
+            raise Interrupted("finish", error.why, walk.after(step)) from None
         except OrchError as error:
             walk.report.failed, walk.report.error = step, error
             return walk.report
@@ -262,6 +264,7 @@ class _Walk:
         names, key = wanted.served_names, token(world, wanted.secret_refs)
         while True:
             world.interrupts.check()
+            self._let_others_go_first(wanted.name)
             answer = world.prober.ask(vllm.endpoint(wanted.spec), names, key)
             # Asked after the answer: only then was it this engine that gave it, and not one that died meanwhile.
             if (ended := world.target.wait(instance, 0 if answer.ready else PROBE_EVERY)) is not None:
@@ -273,6 +276,13 @@ class _Walk:
                 why = f"it was not ready within {format_duration(allowed)}: {answer.why}"
                 raise self._failure(wanted, instance, why)
             world.events.progress(f"{wanted.name}: {format_duration(round(now - began))}, {answer.why}")
+
+    def _let_others_go_first(self, name: str) -> None:
+        """Waiting is nothing that a person who wants it down, or who comes after the watcher, has to wait for."""
+        order = get_args(Asker)
+        asker = self.world.state.asked_by(name)
+        if asker and order.index(asker) > order.index("watch" if self.world.by == "watch" else "person"):
+            raise Yielded(f"await {name}", "another orch takes over")
 
     def _failure(self, wanted: Deployment, instance: Instance, why: str) -> StartFailed:
         tail = self.world.host.tail(instance.log, TAIL_LINES)

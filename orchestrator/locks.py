@@ -17,13 +17,44 @@ from orchestrator.errors import HostError
 SHARED = Path("/tmp/orch-locks")
 
 
-def hold(handle: int, what: str, say: Callable[[str], None]) -> None:
-    """Waits for the lock, and says so when it is not to be had at once."""
+def hold(
+    handle: int,
+    what: str,
+    say: Callable[[str], None],
+    waiting: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+) -> None:
+    """Waits for the lock, inside ``waiting``, and says so when it is not to be had at once."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         say(f"waiting: another orch is working on {what}")
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        with waiting():
+            fcntl.flock(handle, fcntl.LOCK_EX)
+
+
+@contextlib.contextmanager
+def asking(file: Path, asker: str) -> Iterator[None]:
+    """Leaves word in ``file`` of who waits, for the holder to see. Word that cannot be left costs patience and no more;
+    of two who ask at once the later one is heard."""
+    word = f"{asker} {os.getpid()}"
+    with contextlib.suppress(OSError):
+        file.write_text(word)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            if file.read_text() == word:
+                file.unlink()
+
+
+def asked_by(file: Path) -> str | None:
+    """Nobody, when who left word is gone."""
+    try:
+        asker, pid = file.read_text().split()
+        os.kill(int(pid), 0)
+    except (OSError, ValueError):
+        return None
+    return asker
 
 
 @contextlib.contextmanager

@@ -651,6 +651,7 @@ class Watcher:
     unit: str = ""
     plans_only: bool = False
     trouble: str = ""  # why the files are not applied, until they are
+    names: tuple[str, ...] = ()  # of the set that its PATHs name, once the files were good
 
 
 @dataclass(frozen=True, slots=True)

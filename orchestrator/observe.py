@@ -43,6 +43,7 @@ def observe(eyes: Eyes, desired: Sequence[Deployment] = ()) -> Observed:
         others=_others(eyes, project) if desired and inventory else (),
         mends=mends,
         unmendable=unmendable,
+        watcher=eyes.state.watcher(),
     )
 
 

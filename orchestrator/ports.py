@@ -58,6 +58,11 @@ class Answer:
     why: str = ""
 
 
+Asker = Literal["watch", "person", "stop"]
+"""Who waits for a lock, from the least pressing on: the watcher, a person, a person who wants it down. Whoever merely
+waits for readiness lets a more pressing one go first."""
+
+
 class StateReader(Protocol):
     @property
     def project(self) -> str: ...
@@ -95,9 +100,15 @@ class State(StateReader, Protocol):
         ...
 
     def forget(self, name: str) -> None: ...
-    def lock(self, names: Iterable[str], claims: Iterable[str], waiting: "Events") -> AbstractContextManager[None]:
+    def lock(
+        self, names: Iterable[str], claims: Iterable[str], waiting: "Events", asker: "Asker" = "watch"
+    ) -> AbstractContextManager[None]:
         """Exclusive for these deployments of this project, and for these claims (ports, GPUs) among all users of this
-        host; waits, and says so."""
+        host; waits, and says so. The holder hears of the ``asker`` by ``asked_by``."""
+        ...
+
+    def asked_by(self, name: str) -> "Asker | None":
+        """Who waits for the lock of this deployment; the most pressing one."""
         ...
 
     def check_writable(self, name: str) -> None:

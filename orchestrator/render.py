@@ -66,7 +66,7 @@ def pin_text(one: Pinned) -> str:
     """What holds a deployment at a revision, or does not any more, and how to end it."""
     if one.turn == "ends":
         return f"{one.name}: its pin to revision {one.number} ends, and it follows its files again"
-    how = "goes back to revision {0}, and is pinned there" if one.turn == "begins" else "is pinned to revision {0}"
+    how = "goes back to revision {0}, and is pinned there" if one.turn == "begins" else "pinned to revision {0}"
     differs = f", though its files differ in {', '.join(one.differs)}" if one.differs else ""
     return f"{one.name}: {how.format(one.number)}{differs}; `orch apply --unpin {one.name}` follows its files again"
 
@@ -390,6 +390,7 @@ def _row_json(row: Row) -> Json:
         "log": row.log,
         "notes": list(row.notes),
         "pinned": row.pinned,
+        "restarts": row.restarts,
         "rejected": [{"digest": one.digest, "why": one.why, "at": one.at, "log": one.log} for one in row.rejected],
     }
 

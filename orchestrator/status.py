@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from orchestrator import supervision
 from orchestrator.cards import means, sits_on
 from orchestrator.codec import digest
 from orchestrator.drift import diff
@@ -43,20 +44,21 @@ class Row:
     notes: tuple[str, ...] = ()
     pinned: int | None = None
     rejected: tuple[Rejected, ...] = ()
+    restarts: int = 0  # ends by itself that still count
 
     @property
     def ready(self) -> bool:
         return self.phase == Phase.READY
 
 
-def rows(observed: Observed, desired: Mapping[str, Deployment | str]) -> tuple[Row, ...]:
+def rows(observed: Observed, desired: Mapping[str, Deployment | str], now: float) -> tuple[Row, ...]:
     """Every deployment this project has or had, by name. ``desired`` maps names to what the files want now, or to why
-    that is not known."""
+    that is not known; ``now`` in seconds since the epoch."""
     names = {one.name for one in observed.instances} | set(observed.records)
-    return tuple(_row(name, observed, desired.get(name)) for name in sorted(names))
+    return tuple(_row(name, observed, desired.get(name), now) for name in sorted(names))
 
 
-def _row(name: str, observed: Observed, wanted: Deployment | str | None) -> Row:
+def _row(name: str, observed: Observed, wanted: Deployment | str | None, now: float) -> Row:
     mine = [one for one in observed.instances if one.name == name]
     instance = next((one for one in reversed(mine) if one.leader), mine[-1] if mine else None)
     record = observed.records.get(name)
@@ -74,16 +76,27 @@ def _row(name: str, observed: Observed, wanted: Deployment | str | None) -> Row:
         pid=instance.leader.pid if instance and instance.leader else None,
         pids=tuple(process.pid for process in instance.processes) if instance else (),
         since=instance.started_at if instance else None,
-        supervised_by="orch run" if instance and instance.owned else "",
+        supervised_by=_supervisor(name, instance, observed),
         gpus=_gpus(instance, observed.inventory) if instance and observed.inventory else (),
         revision=revision.number if revision else None,
         digest=digest(spec) if spec else "",
         drift=_drift(instance, wanted),
         log=(instance.log if instance else "") or (record.attempt.log if record and record.attempt else ""),
-        notes=_notes(phase, instance, record, mine, observed.inventory),
+        notes=(
+            *_notes(phase, instance, record, mine, observed.inventory),
+            *supervision.notes(record, observed.watcher, now),
+        ),
         pinned=pin.pinned if record and (pin := in_force(record)) else None,
         rejected=record.rejected if record else (),
+        restarts=len(record.deaths) if record else 0,
     )
+
+
+def _supervisor(name: str, instance: Instance | None, observed: Observed) -> str:
+    if instance and instance.owned:
+        return "orch run"
+    watcher = observed.watcher
+    return supervision.who(watcher) if watcher and supervision.covers(watcher, name) else ""
 
 
 def _gpus(instance: Instance, inventory: Inventory) -> tuple[GpuUse, ...]:

@@ -17,14 +17,16 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from orchestrator import locks, watchers
 from orchestrator.codec import from_file, to_json
 from orchestrator.errors import HostError
 from orchestrator.files import make_folder, read_json, write_json, write_text
 from orchestrator.model import Record, Revision, Watcher
-from orchestrator.ports import Events
+from orchestrator.ports import Asker, Events
 from orchestrator.revisions import surplus
 
 SCHEMA = 1
@@ -150,7 +152,9 @@ class State(StateReader):
             (folder / "logs" / ".probe").unlink()
 
     @contextlib.contextmanager
-    def lock(self, names: Iterable[str], claims: Iterable[str], events: Events) -> Iterator[None]:
+    def lock(
+        self, names: Iterable[str], claims: Iterable[str], events: Events, asker: Asker = "watch"
+    ) -> Iterator[None]:
         """One flock a deployment, in the order of their names, then one a claim."""
         with contextlib.ExitStack() as held:
             for name in sorted(set(names)):
@@ -159,11 +163,15 @@ class State(StateReader):
                     make_folder(folder)
                     handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
                     held.callback(os.close, handle)
-                locks.hold(handle, name, events.say)
+                locks.hold(handle, name, events.say, partial(locks.asking, folder / "asked", asker))
                 with _refusals(folder):
                     self._set_aside_damaged(name, events)
             held.enter_context(locks.claims(claims, events.say))
             yield
+
+    def asked_by(self, name: str) -> Asker | None:
+        asked = locks.asked_by(self.folder / name / "asked")
+        return next((one for one in get_args(Asker) if one == asked), None)
 
     def _set_aside_damaged(self, name: str, events: Events) -> None:
         file = self.folder / name / "record.json"

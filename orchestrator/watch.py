@@ -217,10 +217,11 @@ class Watch:
 
     def _admit(self, trouble: str) -> None:
         """Where `orch status` reads it."""
-        if trouble != self._me.trouble:
-            self._me = replace(self._me, trouble=trouble)
+        now = replace(self._me, trouble=trouble, names=tuple(sorted(self._names or ())))
+        if now != self._me:
+            self._me = now
             with suppress(HostError):
-                watchers.say(self.charge.folder, self._me)
+                watchers.say(self.charge.folder, now)
 
     def _leave(self) -> None:
         """Errands finish what may not be torn apart; a second signal leaves them to it."""

@@ -41,11 +41,14 @@ def status(
 
 
 def _text(rows: "tuple[Row, ...]", here: "Context", output: options.Output) -> str:
+    from orchestrator import supervision
     from orchestrator.render import document, status_json, status_text
 
-    now, pulls = here.eyes.clock.now(), here.eyes.weights.pulls()
-    as_json = output is options.Output.JSON
-    return document(status_json(rows, now, pulls)) if as_json else status_text(rows, now, pulls)
+    now, pulls, watcher = here.eyes.clock.now(), here.eyes.weights.pulls(), here.eyes.state.watcher()
+    if output is options.Output.JSON:
+        return document(status_json(rows, now, pulls) | {"watcher": supervision.as_json(watcher)})
+    said = supervision.lines(watcher, now) if rows or watcher else ()
+    return "\n".join([status_text(rows, now, pulls), *said])
 
 
 def _rows(here: "Context", names: "Sequence[str]") -> "tuple[Row, ...]":
@@ -55,7 +58,7 @@ def _rows(here: "Context", names: "Sequence[str]") -> "tuple[Row, ...]":
 
     seen = observe(here.eyes)
     wanted = {name: want for name, record in seen.records.items() if (want := _wanted(here, record)) is not None}
-    found = rows(seen, wanted)
+    found = rows(seen, wanted, here.eyes.clock.now())
     if not names:
         return found
     chosen = choose(names, here.eyes)

@@ -17,6 +17,8 @@ from orchestrator.hub.child.job import Job, Question, Tuning, Want, failure
 from orchestrator.hub.layout import Repo, home_folder
 from orchestrator.hub.memory import Memory
 from orchestrator.hub.talk import Child
+from orchestrator.lock_changes import differences
+from orchestrator.lockfile import EMPTY, NAME, Lock
 from orchestrator.model import (
     Deployment,
     ModelRef,
@@ -50,23 +52,25 @@ class _Answer:
 @dataclass
 class HubReader:
     """``variables`` is the caller's environment, ``memory`` orch's own cache of what it knows, ``runtime_env`` tells
-    what a runtime adds to its engine's environment. What the Hub answered is kept for the life of this object: a plan
-    that is made twice asks once."""
+    what a runtime adds to its engine's environment, ``lock`` reads the project's orch.lock when it is needed. What the
+    Hub answered is kept for the life of this object: a plan that is made twice asks once."""
 
     variables: Mapping[str, str]
     memory: Memory
     secret: ReadSecret
     runtime_env: Callable[[RuntimeSpec], Mapping[str, str]]
+    lock: Callable[[], Lock] = lambda: EMPTY
     _asked: dict[tuple[str, str, str], _Answer] = field(default_factory=dict)
     _children: dict[tuple[tuple[str, str], ...], Child] = field(default_factory=dict)
 
     # ----------------------------------------------------------------------------------------------------- commits
 
     def resolve(self, wanted: Deployment, known: Spec | None, *, refresh: bool = False) -> Deployment:
-        """With the commit of every repository, as far as it can be learnt: from what runs, from what orch resolved
-        before, from a complete snapshot, and from the Hub at last. ``refresh`` asks the Hub whatever is known, and
-        raises FetchFailed when it cannot be asked."""
-        wanted = pinned(wanted, carried(wanted.spec, None if refresh else known))
+        """With the commit of every repository, as far as it can be learnt: those it has already stay, then from what
+        runs, from what orch resolved before, from a complete snapshot, and from the Hub at last. ``refresh`` asks the
+        Hub whatever is known, and raises FetchFailed when it cannot be asked."""
+        before = carried(wanted.spec, None if refresh else known)
+        wanted = pinned(wanted, {**before, **wanted.spec.commits})
         reach = self._access(wanted)
         if not refresh:
             held = {use.slot: commit for use in unresolved(wanted.spec) if (commit := self._held(reach, use))}
@@ -108,9 +112,13 @@ class HubReader:
     ) -> Weights:
         commit = self._commit(reach, wanted.spec, use)
         repo = Repo(reach.cache, use.repo)
+        locked = self.lock().commit(use.repo, commit) if commit else None
         files = self.memory.listing(repo, commit) if commit else None
-        if files is None and commit and not (include or exclude) and (whole := look.whole_by_itself(repo, commit, use)):
-            return look.weights(use, repo, commit, whole, self.memory)
+        if files is None and commit and not (include or exclude):
+            whole = choose(locked.files, use) if locked else look.whole_by_itself(repo, commit, use)
+            found = look.weights(use, repo, commit, whole, self.memory) if whole else None
+            if found and not (locked and (found.missing or found.total is None)):
+                return found
         if files is None:
             answer = self._ask(wanted, reach, [(use.repo, commit or use.revision)])[0]
             if answer.error or not answer.commit:
@@ -119,6 +127,10 @@ class HubReader:
                 return Weights(use, commit, str(reach.cache), why=why, do=do, refused=refused)
             commit, files = answer.commit, answer.files
         assert commit is not None
+        if locked and (other := differences(locked, files)):
+            why = f"its files at {commit[:8]} are not those of {NAME}: {', '.join(other[:6])}"
+            do = "find out who changed them; if they are good, `orch lock --upgrade` takes them"
+            return Weights(use, commit, str(reach.cache), why=why, do=do, refused=True)
         return look.weights(use, repo, commit, choose(files, use, include, exclude), self.memory)
 
     def model_file(self, wanted: Deployment) -> str | None:
@@ -134,7 +146,8 @@ class HubReader:
 
     def _commit(self, reach: Access, spec: Spec, use: RepoUse) -> str | None:
         known = spec.commits.get(use.slot) or (use.revision if is_commit(use.revision) else None)
-        return known or self._held(reach, use)
+        locked = self.lock().model(use.repo, use.revision) if known is None and use.wants == "code" else None
+        return known or (locked.commit if locked else self._held(reach, use))
 
     def _code(self, reach: Access, spec: Spec) -> tuple[RepoUse, ...]:
         """Code that a model's config.json names; known once that file is here."""
@@ -149,6 +162,19 @@ class HubReader:
         if spec.model.path:
             found += code_repos(read_json(Path(spec.model.path) / "config.json"))
         return tuple(dict.fromkeys(found))
+
+    def listing(self, wanted: Deployment, use: RepoUse, *, anew: bool) -> tuple[str, tuple[RemoteFile, ...]]:
+        """The commit that ``use`` is at in ``wanted``, or with ``anew`` today, and all its files; asks the Hub for what
+        nobody kept. Raises FetchFailed."""
+        reach = self._access(wanted)
+        commit = use.revision if is_commit(use.revision) else None if anew else self._commit(reach, wanted.spec, use)
+        files = self.memory.listing(Repo(reach.cache, use.repo), commit) if commit else None
+        if commit and files is not None:
+            return commit, files
+        answer = self._ask(wanted, reach, [(use.repo, commit or use.revision)], fresh=anew)[0]
+        if answer.error or not answer.commit:
+            raise answer.error or FetchFailed(f"ask the Hub about {use.repo}", "it gave no answer", "try again")
+        return answer.commit, answer.files
 
     def pulls(self) -> tuple[Pull, ...]:
         return self.memory.pulls()

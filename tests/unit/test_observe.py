@@ -33,6 +33,9 @@ class World:
     def inventory(self) -> None:
         return None
 
+    def watcher(self) -> None:
+        return None
+
     def ask(self, endpoint: Endpoint, *_: object) -> Answer:
         self.asked.append(endpoint)
         return Answer(True)

@@ -378,6 +378,6 @@ def test_the_status_shows_which_cards_and_how_much_of_them() -> None:
     here = running(one, gpus=("GPU-00", "GPU-22"))
     held = GpuProcess(4001, 40 * GIB)
     cards = Inventory((gpu(0, 40 * GIB, processes=(held,)), gpu(1), gpu(2)))
-    (row,) = rows(world([here], cards), {})
+    (row,) = rows(world([here], cards), {}, 0.0)
     assert row.gpus == (GpuUse(0, 40 * GIB), GpuUse(2))
     assert "  a: GPU 0 40.0 GiB, GPU 2\n" in status_text([row], 0.0)
