@@ -207,7 +207,7 @@ def _gpu(gpu: Gpu) -> str:
 
 def rewritten(saved: Saved, written: Iterable[Deployment]) -> list[str]:
     """What the files say otherwise now, a line a field. ``written`` are the same deployments as the files have them,
-    before any commit was resolved."""
+    with the commits that orch.lock names and no others."""
     now = {one.name: one for one in written}
     lines = []
     for was in saved.desired:
@@ -219,8 +219,7 @@ def rewritten(saved: Saved, written: Iterable[Deployment]) -> list[str]:
 
 
 def _differences(was: Deployment, now: Deployment) -> tuple[FieldDiff, ...]:
-    before, after = (replace(one, spec=replace(one.spec, commits={})) for one in (was, now))
-    return deployment_diff(before, after)
+    return deployment_diff(was, now)
 
 
 def at_commits(saved: Saved, written: Iterable[Deployment]) -> tuple[Deployment, ...]:

@@ -231,6 +231,8 @@ def _runtime_env(variables: Mapping[str, str]) -> Callable[[RuntimeSpec], Mappin
 
 def _say(notices: Iterable[Notice]) -> None:
     """Each once: several deployments may share an environment."""
+    import typer
+
     for line in dict.fromkeys(map(str, notices)):
         typer.echo(f"orch: {line}", err=True)
 

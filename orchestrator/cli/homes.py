@@ -1,9 +1,10 @@
 """Where orch keeps what it made, and who looks at the runtimes there. By itself, for `orch validate` needs no more."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from orchestrator.lockfile import EMPTY, Lock
 from orchestrator.runtimes.catalogue import RuntimeReader
 
 
@@ -14,5 +15,5 @@ def home(kind: str, default: str) -> Path:
     return Path(os.environ.get(f"XDG_{kind}_HOME") or Path.home() / default) / "orch"
 
 
-def runtime_reader(variables: Mapping[str, str]) -> RuntimeReader:
-    return RuntimeReader(home("DATA", ".local/share"), home("CACHE", ".cache"), variables)
+def runtime_reader(variables: Mapping[str, str], lock: Callable[[], Lock] = lambda: EMPTY) -> RuntimeReader:
+    return RuntimeReader(home("DATA", ".local/share"), home("CACHE", ".cache"), variables, lock)
