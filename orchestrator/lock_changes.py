@@ -22,6 +22,11 @@ class Wants:
     codes: bool = False
 
 
+def held(lock: Lock) -> Wants:
+    """As if all of it were named."""
+    return Wants({one.key: NAME for one in lock.models}, {one.asked: NAME for one in lock.runtimes})
+
+
 def missing(lock: Lock, wants: Wants, platform: str) -> Wants:
     models = {key: who for key, who in wants.models.items() if lock.model(*key) is None}
     return Wants(models, {key: who for key, who in wants.runtimes.items() if lock.runtime(key, platform) is None})

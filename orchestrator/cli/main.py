@@ -21,6 +21,7 @@ from orchestrator.cli import (
     history,
     init,
     lifecycle,
+    lock,
     logs,
     models,
     plan,
@@ -80,6 +81,7 @@ app.command("doctor")(doctor.doctor)
 app.command("gc")(gc.gc)
 app.command("gpus")(gpus.gpus)
 app.command("export")(export.export)
+app.command("lock")(lock.lock)
 app.command("init")(init.init)
 app.command("adopt")(adopt.adopt)
 app.command("schema")(schema.schema)
