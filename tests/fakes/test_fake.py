@@ -59,6 +59,30 @@ def engine(sandbox: Sandbox, fake_runtime: Path, free_port: Callable[[], int]) -
     return Engine(sandbox, fake_runtime, free_port())
 
 
+def metric(engine: Engine, name: str) -> float:
+    return values(engine.ask("/metrics")[1])[f"vllm:{name}"]
+
+
+def values(page: str) -> dict[str, float]:
+    """By name, each without its labels."""
+    rows = (line.rpartition(" ") for line in page.splitlines() if line.startswith(("vllm:", "http_")))
+    return {row[0].partition("{")[0]: float(row[2]) for row in rows}
+
+
+def labels(page: str, name: str) -> list[str]:
+    return re.findall(r'([a-z_]+)="', next(line for line in page.splitlines() if line.startswith(name + "{")))
+
+
+def answers(engine: Engine) -> bool:
+    """Within 0.2 s, to a request of one token."""
+    body = json.dumps({"model": "a", "prompt": "x", "max_tokens": 1}).encode()
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{engine.port}/v1/completions", body, timeout=0.2).read()
+    except TimeoutError:
+        return False
+    return True
+
+
 CHAT = {"model": "a", "messages": [{"role": "user", "content": "hello"}]}
 
 
@@ -162,7 +186,7 @@ def test_term_drains_what_runs_for_as_long_as_it_may(
     url = f"http://127.0.0.1:{engine.port}/v1/chat/completions"
     body = json.dumps(CHAT | {"fake_wait_for": str(tmp_path / "answer")})
     client = engine.sandbox.start_command([str(engine.runtime / "bin" / "python"), "-c", script, url, body])
-    wait_until(lambda: "num_requests_running" in (text := engine.ask("/metrics")[1]) and "} 1.0" in text)
+    wait_until(lambda: metric(engine, "num_requests_running") == 1)
     engine.run.process.terminate()
     wait_until(lambda: "Shutting down" in engine.run.output)
     if finished:
@@ -187,6 +211,41 @@ def test_a_hung_engine_is_healthy_and_does_not_list_its_models(engine: Engine) -
         urllib.request.urlopen(f"http://127.0.0.1:{engine.port}/v1/models", timeout=0.2)
     engine.run.process.kill()
     assert engine.exit() == -9
+
+
+def test_its_counters_move_while_it_works_and_stand_still_while_it_hangs(engine: Engine, tmp_path: Path) -> None:
+    hang, answer = tmp_path / "hang", tmp_path / "answer"
+    engine.start("--fake-hang-file", str(hang), "--fake-children", "1").ready()
+    assert json.loads(engine.ask("/v1/completions", {"model": "a", "prompt": "x"})[1])["choices"][0]["text"] == "x"
+    script = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], sys.argv[2].encode()).status)"
+    python, url = str(engine.runtime / "bin" / "python"), f"http://127.0.0.1:{engine.port}/v1/chat/completions"
+    body = json.dumps(CHAT | {"fake_wait_for": str(answer)})
+    client = engine.sandbox.start_command([python, "-c", script, url, body])
+    wait_until(lambda: metric(engine, "num_requests_running") == 1)
+    before = metric(engine, "generation_tokens_total")
+    wait_until(lambda: metric(engine, "generation_tokens_total") > before)
+    hang.touch()
+    answer.touch()
+    assert engine.health() == 200
+    assert not answers(engine)
+    still = engine.ask("/metrics")[1]
+    assert not answers(engine)
+    assert engine.ask("/metrics")[1] == still
+    hang.unlink()
+    wait_until(lambda: client.process.poll() is not None)
+    assert "200" in client.output
+    engine.run.process.terminate()
+    assert engine.exit() == 0
+
+
+def test_its_metrics_are_some_of_the_real_ones_with_the_same_labels(engine: Engine) -> None:
+    fake, real = engine.start().ready().ask("/metrics")[1], (RECORDED / "vllm-0.32-cpu-metrics-idle.txt").read_text()
+    names = values(fake)
+    assert len(names) > 5
+    for name in names:
+        assert labels(fake, name) == labels(real, name), name
+    engine.run.process.terminate()
+    assert engine.exit() == 0
 
 
 def test_its_log_reads_like_the_real_one(engine: Engine) -> None:

@@ -90,10 +90,10 @@ class Life:
 
 
 def spawn_child(args: Namespace) -> subprocess.Popen[bytes]:
-    """Like EngineCore: same session, deaf if asked (an ignored TERM is inherited), its environment blanked if asked."""
+    """Like EngineCore: titled so, same session; if asked, deaf (an ignored TERM is inherited), its environment blank."""
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN if args.fake_stubborn else signal.SIG_DFL)
     try:
         env = {} if args.fake_blank_environ else None
-        return subprocess.Popen([sys.executable, "-SE", "-c", CHILD, "VLLM::EngineCore"], env=env)
+        return subprocess.Popen(["VLLM::EngineCore", "-SE", "-c", CHILD], executable=sys.executable, env=env)
     finally:
         signal.signal(signal.SIGTERM, before)

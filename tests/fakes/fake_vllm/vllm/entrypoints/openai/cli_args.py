@@ -26,6 +26,7 @@ def _add_fake_args(parser: FlexibleArgumentParser) -> FlexibleArgumentParser:
     add("--fake-log", action="extend", nargs="+", default=[], metavar="TEXT", help="print it at start")
     add("--fake-ignore-term", action="store_true")
     add("--fake-hang-health", action="store_true", help="/health answers, /v1/models does not")
+    add("--fake-hang-file", type=Path, metavar="FILE", help="while it exists the engine does nothing; /health answers")
     add("--fake-children", type=int, default=0, metavar="N", help="processes that survive a KILL of the server")
     add("--fake-stubborn", action="store_true", help="the children ignore TERM")
     add("--fake-blank-environ", action="store_true", help="the children show no environment")
