@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.identity import Family, families
+from orchestrator.identity import Family, adopted, families
 from orchestrator.model import Marker, Process
 
 OURS = Marker("lab", "qwen", "1")
@@ -173,3 +173,75 @@ def test_a_session_that_two_starts_could_claim_is_nobodys() -> None:
     unmarked = Process(103, 1, 100, "c", None)
     assert _pids([one, two, unmarked], {"1": 100, "2": 100}) == [(None, [101]), (None, [102])]
     assert _pids([one, two, unmarked], {"1": 100, "2": 200}) == [(None, [101, 103]), (None, [102])]
+
+
+# -------------------------------------------------------------------------------------------------------- adopted ones
+
+roots = st.tuples(st.sampled_from(PIDS), st.integers(0, 3))
+
+
+@given(tables(), roots, st.lists(roots))
+def test_an_adopted_family_is_what_was_recorded_and_its_descendants(
+    rows: list[Process], leader: tuple[int, int], known: list[tuple[int, int]]
+) -> None:
+    by_pid = {row.pid: row for row in rows}
+    family = adopted(rows, OURS, leader, known)
+    for row in _members(family) if family else ():
+        assert not row.zombie
+        assert row.marker is None
+        seen: set[int] = set()
+        while (row.pid, row.start) not in {leader, *known}:
+            assert row.pid not in seen
+            seen.add(row.pid)
+            parent = by_pid[row.parent]
+            assert parent.start <= row.start
+            row = parent
+    if family and family.leader:
+        assert (family.leader.pid, family.leader.start) == leader
+
+
+@given(tables(), roots, st.lists(roots), st.data())
+def test_an_adopted_family_is_complete_each_once_and_in_no_order(
+    rows: list[Process], leader: tuple[int, int], known: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    family = adopted(rows, OURS, leader, known)
+    members = _members(family) if family else ()
+    assert len(set(members)) == len(members)
+    alive = [row for row in rows if not row.zombie and row.marker is None]
+    for row in alive:
+        proven = (row.pid, row.start) in {leader, *known}
+        born = any(one.pid == row.parent and one.start <= row.start for one in members)
+        assert (row in members) == (proven or born)
+    assert adopted(data.draw(st.permutations(rows)), OURS, leader, known) == family
+
+
+HAND = Process(200, 20, 50, "vllm", None, parent=50)
+HAND_CORE = Process(201, 21, 50, "VLLM::EngineCore", None, parent=200)
+HAND_WORKER = Process(202, 22, 50, "VLLM::Worker", None, parent=201)
+NEIGHBOUR = Process(60, 19, 50, "vim", None, parent=50)
+
+
+def test_of_an_adopted_engine_in_a_shell_nothing_else_of_the_shell_is_ours() -> None:
+    rows = [SHELL, NEIGHBOUR, HAND_WORKER, HAND_CORE, HAND]
+    assert adopted(rows, OURS, (200, 20)) == Family(OURS, HAND, (HAND_CORE, HAND_WORKER))
+    assert families(rows, "lab", {"1": 200}) == ()
+
+
+def test_what_an_adopted_api_server_leaves_behind_is_proven_by_the_record() -> None:
+    orphan = Process(201, 21, 50, "VLLM::EngineCore", None, parent=1)
+    rows = [SHELL, NEIGHBOUR, orphan, HAND_WORKER]
+    assert adopted(rows, OURS, (200, 20), [(201, 21)]) == Family(OURS, None, (orphan, HAND_WORKER))
+    assert adopted(rows, OURS, (200, 20)) is None
+    assert adopted(rows, OURS, (200, 20), [(201, 20)]) is None
+
+
+def test_a_reused_pid_of_an_adopted_engine_proves_nothing() -> None:
+    stranger = Process(200, 900, 200, "bash", None, parent=1)
+    his = Process(203, 901, 200, "vim", None, parent=200)
+    assert adopted([stranger, his], OURS, (200, 20)) is None
+
+
+def test_an_engine_of_orchs_below_an_adopted_one_stays_its_own() -> None:
+    inner = Process(210, 30, 210, "vllm", NEXT, parent=200)
+    its_own = Process(211, 31, 210, "VLLM::EngineCore", None, parent=210)
+    assert adopted([HAND, inner, its_own], OURS, (200, 20)) == Family(OURS, HAND, ())
