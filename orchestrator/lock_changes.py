@@ -56,8 +56,8 @@ def differences(held: LockedModel, listed: Iterable[RemoteFile]) -> list[str]:
     return [f"{path} {words[path in before] if path in after else 'is gone'}" for path in changed]
 
 
-def gaps(lock: Lock, spec: Spec, profile: Source, environment: Source, base: Base) -> tuple[Notice, ...]:
-    """What the lock does not hold of a profile and its environment, which goes on as without a lock."""
+def unheld_models(lock: Lock, spec: Spec, profile: Source) -> tuple[Notice, ...]:
+    """The repositories that the lock does not hold at this revision: they are taken as without a lock."""
     found = []
     for use in repos(spec):
         if lock.model(use.repo, use.revision) is None:
@@ -65,11 +65,16 @@ def gaps(lock: Lock, spec: Spec, profile: Source, environment: Source, base: Bas
             what = f"{NAME} does not hold {use.repo} at {use.revision}" + (f", but at {others}" if others else "")
             at = profile.at(*_written(use.slot, profile))
             found.append(Notice(at, what, "`orch lock` adds it", "not-locked"))
-    if spec.runtime.kind == "requirements" and lock.runtime(asked(spec.runtime, base), base.platform) is None:
-        what = f"{NAME} holds no packages for these requirements on {base.platform}"
-        at = environment.at("runtime", "requirements")
-        found.append(Notice(at, what, "`orch lock` adds them", "not-locked"))
     return tuple(found)
+
+
+def unheld_runtime(lock: Lock, wanted: RuntimeSpec, environment: Source, base: Base) -> tuple[Notice, ...]:
+    """Likewise of packages."""
+    if wanted.kind != "requirements" or lock.runtime(asked(wanted, base), base.platform):
+        return ()
+    what = f"{NAME} holds no packages for these requirements on {base.platform}"
+    at = environment.at("runtime", "requirements")
+    return (Notice(at, what, "`orch lock` adds them", "not-locked"),)
 
 
 def _written(slot: str, profile: Source) -> Path:

@@ -53,6 +53,10 @@ RULES: Mapping[str, str] = {
     "secret-in-env": "A secret is written into a file whose values are shown and recorded.",
     "credentials-in-url": "A URL holds a user name or a password.",
     "old-name": "A variable has a newer name.",
+    # orch.lock
+    "lock-damaged": "orch.lock cannot be read, or does not hold what it should.",
+    "lock-newer": "A newer orch wrote orch.lock.",
+    "not-locked": "There is an orch.lock, and it does not hold a model or the packages of an environment.",
     # what is no mistake
     "not-checked": "Something could not be checked here, and why.",
     # several profiles together

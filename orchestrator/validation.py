@@ -12,7 +12,11 @@ from orchestrator.errors import OrchError
 from orchestrator.find import display, folder_files
 from orchestrator.findings import Findings, coded, each
 from orchestrator.load import clashes, environment_file, load_environment, load_profile, profile_files, same_names
+from orchestrator.lock_changes import unheld_models, unheld_runtime
+from orchestrator.lock_store import base, read_lock
+from orchestrator.lockfile import NAME, Base, Lock
 from orchestrator.model import Environment, Profile
+from orchestrator.pins import locked
 from orchestrator.resolve import resolve
 from orchestrator.spread import processors, spread
 from orchestrator.verdicts import Verdict, place, valid
@@ -26,18 +30,25 @@ Judge = Callable[[Profile, Environment], Findings]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """``root`` is the project's folder, ``variables`` what ``${VAR}`` is taken from, ``given`` are KEY=VALUEs."""
+    """``root`` is the project's folder, ``variables`` what ``${VAR}`` is taken from, ``given`` are KEY=VALUEs, ``lock``
+    is what the project's orch.lock holds."""
 
     root: Path
     variables: Mapping[str, str]
     given: Sequence[str] = ()
     judge: Judge | None = None
     together: bool = False
+    lock: Lock | None = None
+
+    @property
+    def base(self) -> Base:
+        return base(self.root, self.variables)
 
 
 def validate(paths: Sequence[str], question: Question) -> tuple[Verdict, ...]:
     """Of the files that PATHs stand for and the environments that these name, each once. A file of a folder called
     environments is one, anything else is taken for a profile."""
+    question, about_lock = _with_lock(question)
     chosen, errors = _chosen(paths)
     environments = [_environment(path, question) for path in dict.fromkeys(filter(_is_environment, chosen))]
     files, unknown = profile_files([path for path in chosen if not _is_environment(path)], question.root)
@@ -48,11 +59,22 @@ def validate(paths: Sequence[str], question: Question) -> tuple[Verdict, ...]:
         *([Verdict("", (*errors, *unknown))] if errors or unknown else ()),
         *(answer.verdict for answer in answers),
         *(_environment(file, question) for file in sorted(named - {one.file for one in environments})),
+        *about_lock,
     ]
     verdicts = _shared_out(same_names((one.name, one.at) for one in answers if one.name), verdicts)
     if question.together and valid(verdicts):
         verdicts = _shared_out(_together([one.profile for one in answers if one.profile], question), verdicts)
     return tuple(verdicts)
+
+
+def _with_lock(question: Question) -> tuple[Question, list[Verdict]]:
+    """A project without one is no worse for it."""
+    file = display(question.root / NAME)
+    try:
+        lock = read_lock(question.root)
+    except OrchError as error:
+        return question, [Verdict(file, each(error))]
+    return replace(question, lock=lock), [Verdict(file)] if lock is not None else []
 
 
 def _helpers(files: int) -> int:
@@ -88,7 +110,9 @@ def _is_environment(path: str) -> bool:
 
 def _environment(path: str, question: Question) -> Verdict:
     try:
-        return Verdict(display(path), warnings=load_environment(path, question.variables).warnings)
+        found = load_environment(path, question.variables)
+        gap = unheld_runtime(question.lock, found.runtime, found.source, question.base) if question.lock else ()
+        return Verdict(display(path), warnings=(*found.warnings, *gap))
     except OrchError as error:
         return Verdict(display(path), each(error))
 
@@ -106,6 +130,7 @@ class _Environments:
             file = environment_file(name, self.question.root, at)
             try:
                 found = load_environment(file, self.question.variables)
+                found = replace(found, runtime=locked(found.runtime, self.question.lock, self.question.base))
             except OrchError:
                 found = None
             self._known[name] = display(file), found
@@ -136,13 +161,14 @@ def _profile(question: Question, environments: _Environments, file: Path) -> _An
         if environment is None:
             return answer
         with coded("indivisible-gpus"):
-            resolve(profile, environment, {})
+            spec = resolve(profile, environment, {}).spec
     except OrchError as error:
         return replace(answer, verdict=replace(verdict, errors=each(error)))
+    gaps = unheld_models(question.lock, spec, profile.source) if question.lock else ()
     if question.judge is None:
-        return answer
+        return replace(answer, verdict=replace(verdict, warnings=gaps))
     found = question.judge(profile, environment)
-    return replace(answer, verdict=Verdict(verdict.file, found.errors, found.warnings, found.notes))
+    return replace(answer, verdict=Verdict(verdict.file, found.errors, (*found.warnings, *gaps), found.notes))
 
 
 # ---------------------------------------------------------------------------------------------------- several of them

@@ -24,7 +24,7 @@ def bare(
     that is a mere default and the caller has chosen another; or else in the caller's own."""
     chosen = named(here, environment, variables) if environment else _usual(here, variables)
     profile = Profile(repo, chosen.name, ModelRef(repo=repo, revision=revision))
-    return here.resolve(profile, chosen, here.eyes)
+    return here.at_lock(here.resolve(profile, chosen, here.eyes))
 
 
 def environments(here: "Context", variables: Mapping[str, str]) -> Sequence[Environment]:

@@ -19,7 +19,7 @@ from orchestrator.hub.store import HubReader, HubStore
 from orchestrator.lockfile import EMPTY, Lock
 from orchestrator.model import Deployment, Environment, Intent, Notice, Profile, Record, RuntimeSpec, Spec
 from orchestrator.nvml import Nvml
-from orchestrator.pins import at_lock
+from orchestrator.pins import at_lock, locked
 from orchestrator.ports import Events, Eyes, World
 from orchestrator.probe import HttpProber
 from orchestrator.resolve import resolve
@@ -104,11 +104,13 @@ class Context:
     def warn_of_gaps(self, wanted: Iterable[tuple[Deployment, Environment]]) -> None:
         """Says what orch.lock does not hold of these."""
         if self.lock is not None:
-            from orchestrator.lock_changes import gaps
+            from orchestrator.lock_changes import unheld_models, unheld_runtime
             from orchestrator.lock_store import base
 
             lock, here = self.lock, base(self.root, os.environ)
-            _say(notice for one, where in wanted for notice in gaps(lock, one.spec, one.source, where.source, here))
+            for one, where in wanted:
+                _say(unheld_models(lock, one.spec, one.source))
+                _say(unheld_runtime(lock, where.runtime, where.source, here))
 
     # ------------------------------------------------------------------------------------------------------- wanted
 
@@ -123,17 +125,30 @@ class Context:
         """By its name, or by its file. Raises InputError."""
         from orchestrator.find import ENDINGS, display, folder_files
         from orchestrator.findings import did_you_mean, listed
-        from orchestrator.load import load_environment
 
         folder = self.root / "environments"
         files = folder_files(folder)
         if named := next((one for one in files if one.stem == given), None):
-            return load_environment(named, os.environ)
+            return self.load_environment(named)
         if os.path.isfile(given) or given.endswith(ENDINGS):  # noqa: PTH113 (never raises)
-            return load_environment(given, os.environ)
+            return self.load_environment(given)
         known = sorted({one.stem for one in files})
         do = did_you_mean(given, known) or (f"there is {listed(known)}" if known else "")
         raise InputError(f"find the environment {given}", f"there is no {display(folder / f'{given}.yaml')}", do)
+
+    def load_environment(self, file: str | Path) -> Environment:
+        """With the runtime that orch.lock names. Raises InputError."""
+        from orchestrator.load import load_environment
+        from orchestrator.lock_store import base
+
+        found = load_environment(file, os.environ)
+        return replace(found, runtime=locked(found.runtime, self.lock, base(self.root, os.environ)))
+
+    def refuse_refresh(self) -> None:
+        """Raises UsageProblem where a lock says what the revisions are."""
+        if self.lock is not None:
+            do = "move them with `orch lock --upgrade`, then `orch apply`"
+            raise UsageProblem("use --refresh", "orch.lock says which commits the revisions are", do)
 
     def desired(
         self,
@@ -147,9 +162,8 @@ class Context:
         """The set that PATHs name; without any, what this project has deployed and not stopped on purpose. One that is
         pinned is its revision, at the revision's commits, but for ``unpin``. Each with its commits, which may ask the
         Hub; ``refresh`` asks in any case. Says what the files are warned about."""
-        if refresh and self.lock is not None:
-            do = "use `orch lock --upgrade`, then `orch apply`"
-            raise UsageProblem("use --refresh", "orch.lock says which commits the revisions are", do)
+        if refresh:
+            self.refuse_refresh()
         written = self.written(paths, eyes, given, quiet=False)
         found = written if unpin else pinned(written, eyes)
         known = {**self.known(eyes), **{one.name: one.spec for one in found if one.pinned is not None}}

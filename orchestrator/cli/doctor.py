@@ -69,19 +69,15 @@ def doctor(
 
 def _environments(here: "Context", given: str | None) -> "tuple[list[Environment], list[tuple[Path, OrchError]]]":
     """Those asked for, and the files of the project that do not load; one asked for by name must."""
-    import os
-    from pathlib import Path
-
     from orchestrator.errors import OrchError
     from orchestrator.find import folder_files
-    from orchestrator.load import load_environment
 
     if given is not None:
         return [here.environment(given)], []
     loaded, broken = [], []
     for file in folder_files(here.root / "environments"):
         try:
-            loaded.append(load_environment(Path(file), os.environ))
+            loaded.append(here.load_environment(file))
         except OrchError as error:
             broken.append((file, error))
     return loaded, broken

@@ -105,9 +105,11 @@ def _hub(here: "Context") -> "HubReader":
 def _named(here: "Context", words: "Sequence[str]", place: "Base", *, alone: bool) -> "Named":
     """By the words, or by all of the project's profiles. ``alone``: of profiles among the words only the models, for
     their environments have names of their own."""
+    from orchestrator.cli.bare import environments as all_of_them
     from orchestrator.relock import named
 
-    environments = [here.environment(one) for one in words if _is_environment(here, one)]
+    given = [here.environment(one) for one in words if _is_environment(here, one)]
+    environments = given if words else all_of_them(here, os.environ)
     paths = [one for one in words if not _is_environment(here, one) or _is_profile(here, one)]
     paths = paths if words else [str(here.root / "profiles")]
     deployments, theirs = _loaded(here, paths)

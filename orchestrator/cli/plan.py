@@ -95,7 +95,9 @@ def _elsewhere(
     if not paths:
         raise UsageProblem("plan for another host", "no PATH says what", "name the profiles")
     profiles, environments = here.load(paths, given)
-    desired = [resolve(one, environments[one.environment], {}, tuple(given)) for one in profiles]
+    written = [(resolve(one, environments[one.environment], {}, tuple(given)), one.environment) for one in profiles]
+    here.warn_of_gaps((one, environments[name]) for one, name in written)
+    desired = [here.at_lock(one) for one, _ in written]
     environment = here.environment(host)
     seen = observed(desired, environment)
     found = reconcile(desired, seen)

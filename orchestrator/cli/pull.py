@@ -49,6 +49,8 @@ def pull(
     from orchestrator.render import document, weights_json
 
     here = context(root, state_dir, [path for path in paths or () if not _is_repo(path)])
+    if refresh:
+        here.refuse_refresh()
     console = Console()
     world = here.world(console)
     wanted = _wanted(here, paths or [], revision, environment, given or ())

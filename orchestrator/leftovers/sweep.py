@@ -21,7 +21,9 @@ from orchestrator.leftovers import downloads, runtimes, state
 from orchestrator.leftovers.flocks import alone, is_held
 from orchestrator.leftovers.state import Remembered
 from orchestrator.load import load_environment
+from orchestrator.lock_store import base, read_lock
 from orchestrator.model import Instance, Marker, RuntimeSpec
+from orchestrator.pins import locked
 from orchestrator.ports import Clock, Say, Target, TargetReader
 from orchestrator.runtimes import build
 from orchestrator.store import LOGS_KEPT, logs_in
@@ -137,14 +139,22 @@ class Sweep:
             users |= dict.fromkeys(keys, one.name)
         for file in (file for root in dict.fromkeys(roots) for file in folder_files(root / "environments")):
             try:
-                key = self._key(load_environment(file, self.sources.variables).runtime)
+                keys = self._keys(file)
             except OrchError:
                 unread.append(display(file))
             else:
-                users |= {key: display(file)} if key else {}
+                users |= dict.fromkeys(keys, display(file))
         return users, tuple(unread)
 
+    def _keys(self, file: Path) -> set[str]:
+        """Of the runtime of an environment, by its project's lock and without."""
+        root, runtime = file.parent.parent, load_environment(file, self.sources.variables).runtime
+        by_lock = locked(runtime, read_lock(root), base(root, self.sources.variables))
+        return {self._key(runtime), self._key(by_lock)} - {""}
+
     def _key(self, spec: RuntimeSpec) -> str:
+        if spec.lock:
+            return spec.lock
         resolution = build.remembered(self.sources.data_dir, spec) if spec.kind == "requirements" else None
         return resolution.key if resolution else ""
 
