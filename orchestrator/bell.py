@@ -41,13 +41,14 @@ class Bell:
             return
 
     def wait(self, seconds: float) -> bool:
-        """Whether it rang within ``seconds``. Each process that is gone rings once."""
+        """Until it rings, or ``seconds`` are over. Whether a process is gone; each of them rings once."""
         ready = {handle for handle, _ in self._poll.poll(max(0.0, seconds) * 1000)}
-        for key in [key for key, handle in self._heeded.items() if handle in ready]:
+        gone = [key for key, handle in self._heeded.items() if handle in ready]
+        for key in gone:
             self._forget(key)
         if self._reader in ready:
             os.read(self._reader, 1 << 16)
-        return bool(ready)
+        return bool(gone)
 
     def abandon(self) -> None:
         """In a fork: signals are no longer heard here."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from orchestrator.controller import Outcome, look, turn
+from orchestrator.dump import dump
 from orchestrator.engines import endings, vllm
 from orchestrator.errors import Interrupted, OrchError, StalePlan
 from orchestrator.history import attempts
@@ -28,8 +29,12 @@ def attend(name: str, ended: Exit | None, hung: str, world: World) -> Json:
     with world.state.lock([name], (), world.events):
         record, live = _look(name, world)
         task = _task(record, live, world)
-        if record and (task.what == "mourn" or (hung and _serves_as_recorded(record, live, task))):
-            record = _mourn(record, ended, hung, world)
+        if record and live and hung and _serves_as_recorded(record, live, task):
+            world.events.say(f"{name} hangs: {hung}; {_dumped(live, world)}")
+            record = _mourn(record, None, hung, world)
+            task = _task(record, live, world)
+        elif record and task.what == "mourn":
+            record = _mourn(record, ended, "", world)
             task = _task(record, live, world)
     wanted = again(record) if record else None
     if record is None or wanted is None or not _now(task):
@@ -90,13 +95,18 @@ def _task(record: Record | None, live: Instance | None, world: World) -> Due:
     return due(record, live, world.target.boot, world.clock.now())
 
 
+def _dumped(live: Instance, world: World) -> str:
+    made = dump(live, world.state.folder / live.name / "logs" / f"{live.marker.attempt}.dump")
+    return f"{made.saw}; see {made.path}" if made.path else made.saw
+
+
 def _now(task: Due) -> bool:
     return task.what in {"start", "await"} and task.at is None
 
 
-def _serves_as_recorded(record: Record, live: Instance | None, task: Due) -> bool:
+def _serves_as_recorded(record: Record, live: Instance, task: Due) -> bool:
     """A person may have stopped it, or started it anew, since it was found hanging."""
-    known = live is not None and record.attempt is not None and live.marker.attempt == record.attempt.id
+    known = record.attempt is not None and live.marker.attempt == record.attempt.id
     return known and task.what == "rest" and record.intent is Intent.RUNNING and not record.given_up
 
 

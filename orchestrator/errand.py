@@ -7,8 +7,8 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import NoReturn
 
 from orchestrator.errors import OrchError
@@ -17,37 +17,48 @@ from orchestrator.model import Json
 Work = Callable[[], Json]
 
 
-@dataclass(frozen=True, slots=True)
-class Errand:
-    """A fork at work. Whoever waits for its pid then asks for its ``answer``."""
+class Errands:
+    """Those that are out, each under a key of which there is one at a time."""
 
-    pid: int
-    reader: int
+    def __init__(self, settle: Callable[[], None]) -> None:
+        """``settle`` comes first in each fork, to let go of what is the parent's alone."""
+        self._settle = settle
+        self._out: dict[int, tuple[str, int]] = {}  # by pid: the key, and where the answer comes from
 
-    def answer(self) -> Json:
-        """What the work returned; {"error": TEXT, "final": BOOL} for an OrchError or an end without an answer. Once."""
-        with os.fdopen(self.reader, "rb") as stream:
-            said = stream.read()
-        return json.loads(said) if said else {"error": "it was ended before it was done", "final": False}
+    def __bool__(self) -> bool:
+        return bool(self._out)
+
+    def is_out(self, key: str) -> bool:
+        return any(key == one for one, _ in self._out.values())
+
+    def send(self, key: str, work: Work) -> None:
+        reader, writer = os.pipe()
+        sys.stderr.flush()
+        with warnings.catch_warnings():
+            # Other threads are not in the fork, and none of them holds a lock that the work takes.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            os.close(reader)
+            _do(work, self._settle, writer)
+        os.close(writer)
+        self._out[pid] = key, reader
+
+    def returned(self, ended: Iterable[int]) -> Iterator[tuple[str, Json]]:
+        """Of these processes the errands, each with what its work returned; {"error": TEXT, "final": BOOL} for an
+        OrchError, or an end without an answer."""
+        for pid in ended:
+            if pid in self._out:
+                key, reader = self._out.pop(pid)
+                with os.fdopen(reader, "rb") as stream:
+                    said = stream.read()
+                yield key, json.loads(said) if said else {"error": "it was ended before it was done", "final": False}
 
     def end(self) -> None:
-        """Asks it to leave: it finishes what may not be torn apart."""
-        os.kill(self.pid, signal.SIGTERM)
-
-
-def send(work: Work, settle: Callable[[], None]) -> Errand:
-    """``settle`` comes first in the fork, to let go of what is the parent's alone."""
-    reader, writer = os.pipe()
-    sys.stderr.flush()
-    with warnings.catch_warnings():
-        # Other threads are not in the fork, and none of them holds a lock that the work takes.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if pid == 0:
-        os.close(reader)
-        _do(work, settle, writer)
-    os.close(writer)
-    return Errand(pid, reader)
+        """Asks all to leave: they finish what may not be torn apart."""
+        for pid in self._out:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
 
 
 def _do(work: Work, settle: Callable[[], None], writer: int) -> NoReturn:

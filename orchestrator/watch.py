@@ -8,22 +8,23 @@ this one only looks, and so stays small and in time.
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from orchestrator import duties, errand, proc, watchers
+from orchestrator import duties, lookout, proc, watchers
 from orchestrator.bell import Bell
-from orchestrator.errand import Errand
+from orchestrator.errand import Errands
 from orchestrator.errors import HostError
 from orchestrator.filewatch import FileWatch
 from orchestrator.history import attempts
+from orchestrator.lookout import Lookout, Patient, patients
 from orchestrator.model import Instance, Json, Record, Watcher
 from orchestrator.plan import Plan
 from orchestrator.policy import due
-from orchestrator.ports import Exit, Eyes, World
+from orchestrator.ports import Exit, Eyes, Pulse, World
 from orchestrator.reaper import become_reaper, reap
 
 RESYNC = 600.0
@@ -31,8 +32,8 @@ RESYNC = 600.0
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 300.0
 """Seconds after an errand that failed: the first time, and at most."""
 EXITS_KEPT = 100
-FILES = ""
-"""The errand about the files, among those about a deployment each."""
+FILES, PULSE, CANARY = "FILES", "PULSE", "CANARY "
+"""Keys of errands, beside those about a deployment, whose names have small letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Charge:
     """What is watched, and how. ``world`` is made in an errand's own process; ``folder`` is the project's state."""
 
     eyes: Eyes
+    pulse: Pulse
     world: Callable[[], World]
     wanted: duties.Wanted
     folders: Iterable[Path]
@@ -68,12 +70,15 @@ class Watch:
         self.charge = charge
         self._bell = Bell()
         self._files = FileWatch(self._changed)
-        self._errands: dict[int, tuple[Errand, str]] = {}
+        self._errands = Errands(self._settle)
+        self._lookout = Lookout()
+        self._patients: tuple[Patient, ...] = ()
         self._exits: dict[int, Exit] = {}  # of processes that were not errands
         self._pauses: dict[str, _Pause] = {}
         self._names: frozenset[str] | None = None  # of the set, once the files were good
         self._edited = True
         self._next_resync = 0.0
+        self._next_pulse = time.monotonic() + lookout.EVERY
         self._shown = ""
         self._asked: list[int] = []  # signals that ask it to end
         self._lock = -1
@@ -91,7 +96,8 @@ class Watch:
                 signal.signal(number, self._heard)
             try:
                 while not self._asked:
-                    self._bell.wait(self._turn())
+                    if self._bell.wait(self._turn()):
+                        self._lost_one()
                 self._leave()
             finally:
                 self._files.close()
@@ -104,14 +110,16 @@ class Watch:
         """Looks, sends what is to be done, and says for how many seconds nothing else is due."""
         self._reap()
         now = time.monotonic()
-        if not self._is_out(FILES) and self._files_are_due(now):
+        if not self._errands.is_out(FILES) and self._files_are_due(now):
             self._edited, self._next_resync = False, now + RESYNC
-            self._send(FILES, self._about_files)
+            self._errands.send(FILES, self._about_files)
         records, instances = self._look()
         until = self._pauses.get(FILES, _Pause(until=self._next_resync)).until
         waits = [RESYNC if until is None else until - now]
-        mine = [one for _, one in sorted(records.items()) if self._is_mine(one)]
-        waits += [self._attend(one.name, one, instances) for one in mine]
+        if not self.charge.plans_only:
+            mine = [one for _, one in sorted(records.items()) if self._is_mine(one)]
+            waits += [self._attend(one, duties.living(one.name, instances)) for one in mine]
+            waits.append(self._feel(mine, instances, now))
         self._bell.heed(process for one in instances for process in one.processes)
         self._files.on(self._folders(records.values()))
         return max(0.0, min(waits))
@@ -121,23 +129,41 @@ class Watch:
         records = eyes.state.records()
         return records, eyes.target.list(eyes.state.project, attempts(eyes.state.project, records.values()))
 
-    def _attend(self, name: str, record: Record, instances: tuple[Instance, ...]) -> float:
+    def _attend(self, record: Record, live: Instance | None) -> float:
         """Sends an errand about it when one is due; else the seconds until then."""
-        if self.charge.plans_only or self._is_out(name):
-            return RESYNC
+        name, now, eyes = record.name, time.monotonic(), self.charge.eyes
         pause = self._pauses.get(name, _Pause())
-        now = time.monotonic()
-        if pause.until is None or pause.until > now:
-            return RESYNC if pause.until is None else pause.until - now
-        eyes = self.charge.eyes
-        task = due(record, duties.living(name, instances), proc.boot_id(), eyes.clock.now())
-        if task.what == "rest" or (task.what == "mourn" and self._is_dying(record)):
+        if self._errands.is_out(name) or pause.until is None:
+            return RESYNC
+        if pause.until > now:
+            return pause.until - now
+        task = due(record, live, proc.boot_id(), eyes.clock.now())
+        hung = self._lookout.hung.get(live.marker.attempt, "") if live else ""
+        if (task.what == "rest" and not hung) or (task.what == "mourn" and self._is_dying(record)):
             return RESYNC
         if task.at is not None:
             return task.at - eyes.clock.now()
         ended = self._exits.pop(record.attempt.pid, None) if record.attempt else None
-        self._send(name, partial(self._about_one, name, ended))
+        self._errands.send(name, lambda: duties.attend(name, ended, hung, self.charge.world()))
         return RESYNC
+
+    def _feel(self, mine: Sequence[Record], instances: tuple[Instance, ...], now: float) -> float:
+        """Sends for the vital signs of those that serve; the seconds until the next time."""
+        self._patients = patients(mine, instances)
+        if now >= self._next_pulse and not self._errands.is_out(PULSE):
+            self._next_pulse = now + lookout.EVERY
+            if found := self._patients:
+                self._errands.send(PULSE, lambda: lookout.look(found, self.charge.pulse))
+        for patient in self._patients:
+            attempt = patient[1].marker.attempt
+            if attempt in self._lookout.canaries and not self._errands.is_out(CANARY + attempt):
+                self._errands.send(CANARY + attempt, partial(lookout.ask, patient, self.charge.pulse, self.charge.eyes))
+        return self._next_pulse - now if self._patients else RESYNC
+
+    def _lost_one(self) -> None:
+        """Of the processes of an engine one is gone: what does it do to the others, and to the plan."""
+        self._next_pulse = 0.0
+        self._edited = self._edited or self.charge.plans_only
 
     def _is_dying(self, record: Record) -> bool:
         """Whether how it ended is about to be heard: it is our child, and some thread of it is not gone yet."""
@@ -172,43 +198,34 @@ class Watch:
         world = charge.world()
         return duties.follow_files(charge.wanted, world, lambda plan: world.events.say(charge.text(plan)))
 
-    def _about_one(self, name: str, ended: Exit | None) -> Json:
-        return duties.attend(name, ended, "", self.charge.world())
-
-    def _send(self, name: str, work: Callable[[], Json]) -> None:
-        if not self._is_out(name):
-            made = errand.send(work, self._settle)
-            self._errands[made.pid] = made, name
-
-    def _is_out(self, name: str) -> bool:
-        return any(name == one for _, one in self._errands.values())
-
     def _settle(self) -> None:
         """In an errand's process."""
         self._bell.abandon()
         os.close(self._lock)
 
     def _reap(self) -> None:
-        for pid, ended in reap().items():
-            if pid not in self._errands:
-                self._exits = {**dict(list(self._exits.items())[-EXITS_KEPT:]), pid: ended}
-                continue
-            made, name = self._errands.pop(pid)
-            self._returned(name, made.answer())
+        ended = reap()
+        for key, answer in self._errands.returned(ended):
+            self._returned(key, answer)
+        self._exits = dict([*self._exits.items(), *ended.items()][-EXITS_KEPT:])
 
-    def _returned(self, name: str, answer: Json) -> None:
+    def _returned(self, key: str, answer: Json) -> None:
+        now = time.monotonic()
         if error := str(answer.get("error", "")):
-            pause = self._pauses.setdefault(name, _Pause())
-            pause.fail(time.monotonic(), final=bool(answer.get("final")) and name == FILES)
-            if name != FILES or error != self._me.trouble:
+            self._pauses.setdefault(key, _Pause()).fail(now, final=bool(answer.get("final")) and key == FILES)
+            if key != FILES or error != self._me.trouble:
                 self.charge.say(error)
         else:
-            self._pauses.pop(name, None)
-        if name == FILES:
+            self._pauses.pop(key, None)
+        if key == FILES:
             if "names" in answer:
                 self._names = frozenset(answer["names"])
             self._show(str(answer.get("plan", "")))
             self._admit(error)
+        elif key == PULSE and not error:
+            self._lookout.saw(self._patients, answer, now)
+        elif key.startswith(CANARY) and not error:
+            self._lookout.heard(self._patients, key.removeprefix(CANARY), answer, now)
 
     def _show(self, plan: str) -> None:
         if plan and plan != self._shown:
@@ -225,9 +242,7 @@ class Watch:
 
     def _leave(self) -> None:
         """Errands finish what may not be torn apart; a second signal leaves them to it."""
-        for made, _ in self._errands.values():
-            with suppress(ProcessLookupError):
-                made.end()
+        self._errands.end()
         while self._errands and len(self._asked) == 1:
             self._bell.wait(RESYNC)
             self._reap()

@@ -13,6 +13,7 @@ from orchestrator.errors import OrchError, raise_all
 from orchestrator.model import Deployment
 from orchestrator.ports import Eyes, World
 from orchestrator.proc import unit
+from orchestrator.pulse import HttpPulse
 from orchestrator.render import plan_text
 from orchestrator.watch import Charge, Watch
 
@@ -21,6 +22,7 @@ def watch(paths: Sequence[str], plan_only: bool, root: str | None, state_dir: st
     here = context(root, state_dir, paths)
     charge = Charge(
         eyes=here.eyes,
+        pulse=HttpPulse(),
         world=lambda: _world(here),
         wanted=lambda eyes: _wanted(paths, here, eyes),
         folders=_folders(paths, here),
