@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from chaos import invariants, killed_engine, killed_orch, state_files, times, together
+from chaos import invariants, killed_engine, killed_orch, state_files, times, together, watching
 from chaos.mounts import inside, play_inside
 from chaos.scene import Scene, Workshop, opened
 
@@ -16,6 +16,7 @@ SCENARIOS: dict[str, Scenario] = {
         killed_orch.restart_killed,
         killed_orch.stop_killed,
         killed_orch.delete_killed,
+        killed_orch.rollback_killed,
         killed_orch.killed_again_and_again,
         killed_engine.api_server_killed,
         killed_engine.engine_core_killed,
@@ -38,6 +39,13 @@ SCENARIOS: dict[str, Scenario] = {
         together.apply_and_stop_at_once,
         together.everything_at_once,
         together.killed_beside_another,
+        watching.watcher_killed,
+        watching.watcher_told_to_end,
+        watching.watched_twice,
+        watching.crashed_under_watch,
+        watching.crashed_again_and_again_under_watch,
+        watching.edited_under_watch,
+        watching.all_at_once_under_watch,
     )
 }
 WITH_MOUNTS = {"state-read-only", "disk-full"}

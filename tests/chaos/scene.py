@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,7 +53,10 @@ class Scene(Project):
         self.workshop = workshop
         self.seed = seed
         self.random = random.Random(f"{name}:{seed}")
+        self.began = time.monotonic()
         self.story: list[str] = []
+        self.blank = True  # whether engines may have children without a mark
+        self.attempts = 5  # `restart.attempts` of what is written
         self.ports: dict[str, int] = {}  # of what is wanted, by name
         self.recorded: set[str] = set()  # what has a record, and must not lose it
         self.lasting: dict[str, int] = {}  # the pids of engines that nobody may start anew
@@ -63,7 +67,7 @@ class Scene(Project):
         wait_until(self.bystander.read_text)
 
     def tell(self, line: str) -> None:
-        self.story.append(line)
+        self.story.append(f"{time.monotonic() - self.began:6.1f} s  {line}")
 
     # ------------------------------------------------------------------------------------------------ what is drawn
 
@@ -88,13 +92,14 @@ class Scene(Project):
 
     def write(self, name: str, **changed: object) -> None:
         shape: dict[str, object] = {"fake_children": self.random.randint(0, 2)}
-        if self.chance(0.3):
+        if self.chance(0.3 if self.blank else 0):
             shape["fake_blank_environ"] = True
         if self.chance(0.3):
             shape["fake_ready_after"] = 0.2
         if self.chance(0.2):
             shape["fake_late_listen"] = True
-        self.profile(name, self.ports[name], args=shape | changed, serve={"max_model_len": 256})
+        restart = {"policy": self.random.choice(["on-failure", "always"]), "attempts": self.attempts}
+        self.profile(name, self.ports[name], args=shape | changed, serve={"max_model_len": 256}, restart=restart)
 
     def edit(self, *names: str) -> None:
         """Something that takes a restart."""

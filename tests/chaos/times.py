@@ -28,7 +28,8 @@ def clock_jumped(scene: Scene) -> None:
 
 def pid_reused(scene: Scene) -> None:
     """The number of an engine that died is now an innocent's, its left-over children may live, and the record names
-    the innocent by its start time as well."""
+    the innocent by its start time as well. Children without a mark would then be proven by nothing."""
+    scene.blank = False
     scene.deploy("a", "still")
     scene.guard("still")
     if scene.chance(0.5):
