@@ -180,6 +180,7 @@ class _Walk:
                 self._save(history.paused(self._record(name) or Record(name), because))
             case Forget(name):
                 self.world.state.forget(name)
+                self.world.target.forget(self.world.state.project, name)
             case other:
                 assert_never(other)
 
@@ -193,6 +194,7 @@ class _Walk:
         for name, ref in sorted(wanted.secret_refs.items()):
             self.world.host.secret(name, ref)
         self.world.state.check_writable(wanted.name)
+        self.world.target.check(spec.backend, self.world.events.say)
         info = self._runtime(spec.runtime)
         if spec.gpus != 0 and not self.insist and self.world.cuda.is_missing(wanted, info):
             why = f"{info.engine} {info.version} computes on GPUs, and there is no libcuda on this host"
@@ -226,7 +228,8 @@ class _Walk:
         file = world.weights.model_file(wanted)
         laid = world.cuda.in_force(wanted)
         env = child(world.host.variables, info, spec, marker, placement, laid)
-        launch = Launch(vllm.argv(spec, info, file, world.runtimes.engine(info)), env)
+        argv = vllm.argv(spec, info, file, world.runtimes.engine(info))
+        launch = Launch(argv, env, spec.backend, spec.drain)
         if placement:
             await_vacancy(wanted.name, placement, world.gpus, world.clock, world.events.progress)
         self.began[wanted.name] = world.clock.monotonic()

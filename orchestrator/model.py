@@ -345,10 +345,13 @@ class RuntimeState:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A ready-to-run command. ``env`` is complete but for the secrets, which the target adds as it starts."""
+    """A ready-to-run command. ``env`` is complete but for the secrets, which the target adds as it starts. ``drain`` in
+    seconds, for a stop that is not orch's."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
+    backend: Backend = "local"
+    drain: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)

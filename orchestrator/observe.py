@@ -12,6 +12,7 @@ from orchestrator.model import (
     Deployment,
     Instance,
     Inventory,
+    Marker,
     Mend,
     Observed,
     Phase,
@@ -146,6 +147,9 @@ def ending(eyes: Eyes, attempt: Attempt | None) -> str:
         return "its API server is gone"
     if attempt.ended:
         return attempt.ended
+    exit = eyes.target.ended(Marker(eyes.state.project, attempt.deployment.name, attempt.id), attempt)
+    if exit is not None:
+        return f"its API server (pid {attempt.pid}) {exit}"
     tail = eyes.host.tail(attempt.log, 400)
     if vllm.left_in_order(tail):
         return f"its API server (pid {attempt.pid}) was told to shut down by someone else"

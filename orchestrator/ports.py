@@ -14,6 +14,7 @@ from orchestrator.engines.knowledge import Engine
 from orchestrator.liveness import Canary, Sample
 from orchestrator.model import (
     Attempt,
+    Backend,
     Deployment,
     Endpoint,
     Instance,
@@ -39,14 +40,16 @@ from orchestrator.model import (
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a process ended; both None when it was not our child and the kernel tells nobody else."""
+    """How a process ended; both None when it was not our child and the kernel tells nobody else. ``note`` says more,
+    in a few words."""
 
     code: int | None = None
     signal: int | None = None
+    note: str = ""
 
     def __str__(self) -> str:
         if self.signal is not None:
-            return f"ended by signal {self.signal}"
+            return f"ended by signal {self.signal}" + (f" ({self.note})" if self.note else "")
         return "exited" if self.code is None else f"exited with {self.code}"
 
 
@@ -129,10 +132,18 @@ class TargetReader(Protocol):
         """All that carries a marker of orch's, of whatever project of this user."""
         ...
 
+    def ended(self, marker: Marker, attempt: Attempt) -> Exit | None:
+        """How a start that is gone ended, where its target remembers."""
+        ...
+
 
 class Target(TargetReader, Protocol):
     @property
     def boot(self) -> str: ...
+    def check(self, backend: Backend, say: "Say") -> None:
+        """Raises HostError unless something could be started there now. ``say`` hears what speaks against it."""
+        ...
+
     def start(self, marker: Marker, launch: Launch, secrets: Mapping[str, str], log: Path) -> Instance: ...
     def stop(self, instance: Instance, drain: float) -> None:
         """Idempotent; returns when nothing of it is left. Raises HostError when something will not go."""
@@ -140,6 +151,10 @@ class Target(TargetReader, Protocol):
 
     def wait(self, instance: Instance, seconds: float) -> Exit | None:
         """Returns as soon as the leader is gone, or None after ``seconds``."""
+        ...
+
+    def forget(self, project: str, name: str) -> None:
+        """What is remembered of earlier starts of a deployment."""
         ...
 
 

@@ -14,8 +14,8 @@ from orchestrator.codec import read_spec
 from orchestrator.environ import SPEC, VISIBLE
 from orchestrator.errors import HostError
 from orchestrator.identity import Family, adopted, families
-from orchestrator.model import Attempt, Instance, Launch, Marker, Phase, Process
-from orchestrator.ports import Exit
+from orchestrator.model import Attempt, Backend, Instance, Launch, Marker, Phase, Process
+from orchestrator.ports import Exit, Say
 
 if TYPE_CHECKING:
     import subprocess
@@ -47,6 +47,10 @@ class LocalReader:
         projects = sorted({row.marker.project for row in rows if row.marker})
         return tuple(started(family) for project in projects for family in families(rows, project, {}))
 
+    def ended(self, marker: Marker, attempt: Attempt) -> Exit | None:
+        """Only a parent is told, and it was none."""
+        return None
+
     def _rows(self) -> Sequence[Process]:
         before, rows = self._elsewhere(), proc.scan()
         others = before | self._elsewhere()  # asked twice: one may end meanwhile, another begin
@@ -64,6 +68,12 @@ class Local(Processes, LocalReader):
         LocalReader.__init__(self, elsewhere)
         # Our own children: only of these an exit status is to be had.
         self._started: dict[int, subprocess.Popen[bytes]] = {}
+
+    def check(self, backend: Backend, say: Say) -> None:
+        """A process can always be started."""
+
+    def forget(self, project: str, name: str) -> None:
+        """The kernel has forgotten."""
 
     def start(self, marker: Marker, launch: Launch, secrets: Mapping[str, str], log: Path) -> Instance:
         """Raises HostError when the program cannot be executed."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from orchestrator.backends.local import Local, LocalReader
+from orchestrator.backends.targets import Targets, TargetsReader
 from orchestrator.cli.deployed import specs
 from orchestrator.cli.homes import home, runtime_reader
 from orchestrator.cli.recorded import pinned
@@ -16,7 +16,7 @@ from orchestrator.errors import HostError, InputError, UsageProblem
 from orchestrator.host import LocalHost, SystemClock
 from orchestrator.hub.memory import Memory
 from orchestrator.hub.store import HubReader, HubStore
-from orchestrator.lockfile import EMPTY, Lock
+from orchestrator.lockfile import EMPTY, NAME, Base, Lock
 from orchestrator.model import Deployment, Environment, Intent, Notice, Profile, Record, RuntimeSpec, Spec
 from orchestrator.nvml import Nvml
 from orchestrator.pins import at_lock, locked
@@ -38,7 +38,7 @@ class Context:
         variables = dict(os.environ)
         return Eyes(
             state=StateReader(self.state_dir, self.root),
-            target=LocalReader(),
+            target=TargetsReader(variables),
             runtimes=runtime_reader(variables, self._usable_lock),
             host=LocalHost(variables),
             prober=HttpProber(),
@@ -56,7 +56,7 @@ class Context:
         variables = dict(os.environ)
         return World(
             state=State(self.state_dir, self.root),
-            target=Local(),
+            target=Targets(variables),
             runtimes=runtimes(variables, self._usable_lock),
             host=LocalHost(variables),
             prober=HttpProber(),
@@ -79,6 +79,8 @@ class Context:
     @cached_property
     def lock(self) -> Lock | None:
         """None where the project has none. Raises InputError for one that cannot be used."""
+        if not os.path.lexists(self.root / NAME):
+            return None
         from orchestrator.lock_store import read_lock
 
         return read_lock(self.root)
@@ -93,9 +95,15 @@ class Context:
     def at_lock(self, wanted: Deployment, known: Spec | None = None) -> Deployment:
         """With the commits and the packages that orch.lock names. ``known`` is what runs, or ran last. Raises
         InputError."""
+        return at_lock(wanted, self.lock, known, self._base, self._built)
+
+    @cached_property
+    def _base(self) -> Base:
+        if self.lock is None:
+            return Base("", "", "")
         from orchestrator.lock_store import base
 
-        return at_lock(wanted, self.lock, known, base(self.root, os.environ), self._built)
+        return base(self.root, os.environ)
 
     def _built(self, spec: RuntimeSpec) -> str:
         info = self.eyes.runtimes.state(spec).info
@@ -105,12 +113,10 @@ class Context:
         """Says what orch.lock does not hold of these."""
         if self.lock is not None:
             from orchestrator.lock_changes import unheld_models, unheld_runtime
-            from orchestrator.lock_store import base
 
-            lock, here = self.lock, base(self.root, os.environ)
-            for one, where in wanted:
-                _say(unheld_models(lock, one.spec, one.source))
-                _say(unheld_runtime(lock, where.runtime, where.source, here))
+            lock, both = self.lock, list(wanted)
+            _say(notice for one, _ in both for notice in unheld_models(lock, one.spec, one.source))
+            _say(notice for _, at in both for notice in unheld_runtime(lock, at.runtime, at.source, self._base))
 
     # ------------------------------------------------------------------------------------------------------- wanted
 
@@ -139,10 +145,9 @@ class Context:
     def load_environment(self, file: str | Path) -> Environment:
         """With the runtime that orch.lock names. Raises InputError."""
         from orchestrator.load import load_environment
-        from orchestrator.lock_store import base
 
         found = load_environment(file, os.environ)
-        return replace(found, runtime=locked(found.runtime, self.lock, base(self.root, os.environ)))
+        return replace(found, runtime=locked(found.runtime, self.lock, self._base))
 
     def refuse_refresh(self) -> None:
         """Raises UsageProblem where a lock says what the revisions are."""

@@ -27,6 +27,9 @@ class World:
     def list(self, *_: object) -> tuple[Instance, ...]:
         return (self.instance,)
 
+    def ended(self, *_: object) -> None:
+        return None
+
     def tail(self, *_: object) -> tuple[str, ...]:
         return ()
 

@@ -1,0 +1,54 @@
+"""Which processes sit in a unit of orch's: asked of the kernel, without the service manager."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from orchestrator import proc
+from orchestrator.model import Marker, Process
+
+LONGEST_PROJECT = 80  # characters of its id that go into a unit's name: systemd takes 255 for all of it
+HIERARCHIES = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup/systemd"))
+"""Where the units' cgroups are: on today's systems the first, on older ones one of the others."""
+_UNIT = re.compile(r"orch-.+-[0-9]{5,9}-[0-9a-f]{8}\.service")
+
+
+def unit_of(marker: Marker) -> str:
+    """The name of the unit that a start of this marker has. All of it may stand there as it is: project, name and
+    attempt are letters, digits, ".", "_" and "-"."""
+    return f"orch-{marker.project[-LONGEST_PROJECT:]}-{marker.name}-{marker.attempt}.service"
+
+
+def members() -> Mapping[str, Sequence[Process]]:
+    """What lives in each unit of this user that bears such a name; by the unit."""
+    found = ((folder.name, tuple(_processes(folder))) for folder in _folders())
+    return {unit: rows for unit, rows in found if rows}
+
+
+def pids() -> frozenset[int]:
+    """Of all of these."""
+    return frozenset(pid for folder in _folders() for pid in _listed(folder))
+
+
+def _folders() -> Iterator[Path]:
+    uid = os.getuid()
+    for top in HIERARCHIES:
+        manager = top / f"user.slice/user-{uid}.slice/user@{uid}.service"
+        for pattern in ("orch-*.service", "*.slice/orch-*.service"):
+            yield from (folder for folder in manager.glob(pattern) if _UNIT.fullmatch(folder.name))
+
+
+def _processes(folder: Path) -> Iterator[Process]:
+    """Listed again after it was read: meanwhile its pid may have become another's."""
+    rows = [row for pid in _listed(folder) if (row := proc.read(pid))]
+    still = set(_listed(folder))
+    return (row for row in rows if row.pid in still and not row.zombie)
+
+
+def _listed(folder: Path) -> Iterator[int]:
+    """A cgroup may hold cgroups that the engine made; any of them may go meanwhile."""
+    for file in (folder / "cgroup.procs", *folder.glob("*/**/cgroup.procs")):
+        with suppress(OSError):
+            yield from (int(pid) for pid in file.read_text().split())
