@@ -84,9 +84,10 @@ def _wanted(here: "Context", record: "Record") -> "Deployment | str | None":
     texts: tuple[str, ...] = ()
     with suppress(OSError, UnicodeError):  # loading knows what is wrong with them, and where else to look
         texts = (profile.read_text(encoding="utf-8"), environment.read_text(encoding="utf-8"))
-    if texts == (known.profile_text, known.environment_text) and not any("${" in text for text in texts):
-        return with_secrets_of_now(known, here.eyes)
+    same = texts == (known.profile_text, known.environment_text) and not any("${" in text for text in texts)
     try:
+        if same:
+            return here.at_lock(with_secrets_of_now(known, here.eyes), known.spec)
         return here.written([str(profile)], here.eyes, known.given, quiet=True)[0]
     except (OSError, OrchError):
         return "files do not load; see `orch validate`"
