@@ -155,8 +155,9 @@ def patient(drain: float, limits: Limits = LIMITS) -> Limits:
 
 def assess(history: History, now: float, limits: Limits = LIMITS) -> Assessment:
     """``now`` on the same clock as the samples."""
-    samples = [one for one in history if isinstance(one, Sample)]
-    canaries = [one for one in history if isinstance(one, Canary)]
+    since = max((one.at for one in history), default=0.0) - limits.keep
+    samples = [one for one in history if isinstance(one, Sample) and one.at >= since]
+    canaries = [one for one in history if isinstance(one, Canary) and one.at >= since]
     if not samples:
         return Assessment("well", "not looked at yet")
     last, moved = samples[-1], _moves(samples)
