@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import socket
 import struct
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ class Handover:
 
     def __init__(self, folder: Path, name: str) -> None:
         self._what = f"start {name}"
-        self.path = folder / f"{secrets.token_hex(8)}.sock"
+        self.path = folder / f"{os.urandom(8).hex()}.sock"
         self._socket = socket.socket(socket.AF_UNIX)
 
     def __enter__(self) -> "Handover":
@@ -34,9 +33,7 @@ class Handover:
             raise HostError(self._what, f"{self.path}: {error.strerror or error}") from error
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._socket.close()
         self.path.unlink(missing_ok=True)
 

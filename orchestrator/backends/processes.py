@@ -43,6 +43,8 @@ class Processes(ABC):
             children = tuple(one for one in self._members(instance) if one.pid != leader.pid)
             instance = replace(instance, children=children)
             told = proc.send(leader, signal.SIGTERM)
+            for one in (leader, *children):  # what was stopped hears nothing before it goes on
+                proc.send(one, signal.SIGCONT)
             self._leave([leader], drain + self.leader_grace)
         # Children of a leader that went by itself are left-overs: nobody told them to end, and waiting helps nobody.
         self._leave(self._members(instance), self.child_grace if told else 0)
