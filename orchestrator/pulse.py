@@ -31,10 +31,10 @@ _PROGRESS = (
 _LINE = re.compile(
     rb"\nvllm:("
     + b"|".join((_RUNNING, _WAITING, _SLEEP, *_CACHE, *_PROGRESS))
-    + rb")(?:\{([^\n]*)\})? ([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)"
+    + rb")(?:\{([^\n]*)\})? ([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)(?=\s)"
 )
 _ENGINE = re.compile(rb'engine="([^"]*)"')
-_ANSWERED = re.compile(rb"\nhttp_requests_total(?:\{[^\n]*\})? ([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)")
+_ANSWERED = re.compile(rb"\nhttp_requests_total(?:\{[^\n]*\})? ([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)(?=\s)")
 
 
 class HttpPulse:

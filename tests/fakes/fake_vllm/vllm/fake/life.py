@@ -90,7 +90,7 @@ class Life:
 
 
 def spawn_child(args: Namespace) -> subprocess.Popen[bytes]:
-    """Like EngineCore: its title, its session; if asked, deaf (an ignored TERM is inherited), its environment blanked."""
+    """Like EngineCore: its title, its session; if asked, deaf (an ignored TERM is inherited), its environment blank."""
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN if args.fake_stubborn else signal.SIG_DFL)
     try:
         env = {} if args.fake_blank_environ else None
