@@ -1,15 +1,17 @@
-"""`make bench`: how much the commands cost, how long a CI waits, how fast weights come. One JSON document on stdout."""
+"""`make bench`: how much the commands cost, how long a CI waits, how fast weights come, how soon what died is back. One
+JSON document on stdout."""
 
 import json
 import sys
 
-from tests.bench import commands, fetch, plans, validate
+from tests.bench import commands, fetch, plans, supervise, validate
 
 PARTS = {
     "commands": commands.measure_all,
     "validate": validate.measure_all,
     "fetch": fetch.measure_all,
     "plans": plans.measure_all,
+    "supervise": supervise.measure_all,
 }
 
 
