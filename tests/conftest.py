@@ -17,6 +17,7 @@ from fakes.hub import Hub
 from fakes.nvml import Nvml, build_library
 from fakes.runtime import make_fake_runtime
 from fakes.sandbox import Result, Sandbox, copy_project
+from fakes.systemd import Systemd, Unbootable
 
 FIRST_PORT, LAST_PORT = 18000, 30000  # below Linux's ephemeral range, so that no client's socket takes one meanwhile
 PASSED_THROUGH = ("PIP_", "UV_", "SSL_CERT_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")  # what building a runtime needs
@@ -120,6 +121,19 @@ def namespace() -> Callable[[str], list[str]]:
     if not shutil.which("unshare") or subprocess.run(probe, capture_output=True, check=False).returncode:
         missing("a mount for one process alone takes `unshare -rm`, and a kernel that lets users have it")
     return lambda script: ["unshare", "-rm", "sh", "-ec", f'{script}\nexec "$@"', "sh"]
+
+
+@pytest.fixture(scope="session")
+def systemd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systemd]:
+    """A real one, booted once (0.6 s), that sees the folders of temporary files."""
+    try:
+        system = Systemd.boot(tmp_path_factory.mktemp("systemd"), [tmp_path_factory.getbasetemp()])
+    except Unbootable as error:
+        if error.privilege:  # which nobody can install
+            pytest.skip(str(error))
+        missing(str(error))
+    yield system
+    system.close()
 
 
 @pytest.fixture
