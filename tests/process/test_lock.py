@@ -126,6 +126,25 @@ def test_two_profiles_of_one_model_must_share_an_entry_and_one_that_nobody_names
     served.orch("lock", "--check")
 
 
+def test_code_from_another_repository_must_be_locked_once_the_model_is_here(
+    served: Project, hub: Hub, elsewhere: Callable[[], Project]
+) -> None:
+    first = hub.add("org/code", {"modeling.py": b"class M: pass"})
+    config = json.dumps({"auto_map": {"AutoModel": "org/code--modeling.M"}}).encode()
+    hub.add(REPO, FILES | {"config.json": config})
+    served.profile(model={"repo": REPO}, args={"trust_remote_code": True})
+    served.orch("pull", "a")
+    served.orch("lock")
+    assert [(one["repo"], one.get("code")) for one in lock_of(served)["models"]] == [("org/code", True), (REPO, None)]
+    hub.add("org/code", {"modeling.py": b"class M: other"})
+    there = elsewhere()
+    there.orch("lock", "--check")
+    there.orch("pull", "a")
+    there.orch("lock", "--check")
+    code = there.sandbox.home / ".cache/huggingface/hub/models--org--code"
+    assert [path.name for path in (code / "snapshots").iterdir()] == [first]
+
+
 def test_without_the_hub_nothing_must_be_written(served: Project, hub: Hub) -> None:
     hub.stop()
     assert f"there is no way to {hub.endpoint}" in served.orch("lock", code=1).stderr
