@@ -3,7 +3,7 @@
     STATE/key                          the key of secret hashes, made once
     STATE/HOST/PROJECT/project.json    which folder this project is
     STATE/HOST/PROJECT/watch.json      who keeps it converged (`watchers`)
-    STATE/HOST/PROJECT/NAME/record.json, revisions/N.json, logs/ATTEMPT.log, latest.log, lock
+    STATE/HOST/PROJECT/NAME/record.json, revisions/N.json, logs/ATTEMPT.log, logs/ATTEMPT.dump, latest.log, lock
 
 By host, for homes are shared over NFS. Losing all of it loses history and intent, never a running engine: engines are
 found by their marker. A damaged file is set aside by the writer, and counts as absent.
@@ -142,6 +142,7 @@ class State(StateReader):
             _point(self.folder / name / "latest.log", log)
             for old in kept[: -(LOGS_KEPT - 1)]:
                 old.unlink(missing_ok=True)
+                old.with_suffix(".dump").unlink(missing_ok=True)
         return attempt, log
 
     def check_writable(self, name: str) -> None:

@@ -8,7 +8,7 @@ from builders import NOW, wanted
 
 from orchestrator.files import make_folder, read_json, write_json
 from orchestrator.model import Pin, Record, Revision
-from orchestrator.store import REVISIONS_KEPT, State, project_id
+from orchestrator.store import LOGS_KEPT, REVISIONS_KEPT, State, project_id
 
 
 @pytest.fixture
@@ -81,3 +81,15 @@ def test_a_damaged_revision_is_passed_over_and_its_number_is_not_used_again(stat
     assert state.next_revision("a") == 4
     state.save(Record("a", revision=revision(9)))
     assert state.next_revision("a") == 10
+
+
+def test_a_dump_goes_with_its_log(state: State) -> None:
+    """It stands beside it, under the same name."""
+    _, first = state.new_attempt("a")
+    first.with_suffix(".dump").touch()
+    for _ in range(LOGS_KEPT - 1):
+        state.new_attempt("a")
+    assert first.with_suffix(".dump").exists()
+    state.new_attempt("a")
+    assert not first.exists()
+    assert not first.with_suffix(".dump").exists()
