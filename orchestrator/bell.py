@@ -18,12 +18,16 @@ class Bell:
         self._poll = select.poll()
         self._poll.register(self._reader, select.POLLIN)
         self._heeded: dict[_Key, int] = {}  # the pidfd of each
+        self._rung: set[_Key] = set()  # those that are gone, until whoever waits has looked
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
 
-    def heed(self, processes: Iterable[Process]) -> None:
-        """These, and no others, from now on. One that is gone already rings at once."""
+    def heed(self, processes: Iterable[Process]) -> bool:
+        """These, and no others, from now on; one that is gone already rings at once. Whether one that was heeded before
+        is not among them."""
         wanted = {(one.pid, one.start): one for one in processes}
-        for key in self._heeded.keys() - wanted.keys():
+        lost = self._rung | self._heeded.keys() - wanted.keys()
+        self._rung = set()
+        for key in self._heeded.keys() & lost:
             self._forget(key)
         for key in wanted.keys() - self._heeded.keys():
             handle = proc.open_exact(wanted[key])
@@ -32,6 +36,7 @@ class Bell:
             else:
                 self._heeded[key] = handle
                 self._poll.register(handle, select.POLLIN)
+        return bool(lost)
 
     def pull(self) -> None:
         """From any thread."""
@@ -40,15 +45,14 @@ class Bell:
         except BlockingIOError:  # it rings already
             return
 
-    def wait(self, seconds: float) -> bool:
-        """Until it rings, or ``seconds`` are over. Whether a process is gone; each of them rings once."""
+    def wait(self, seconds: float) -> None:
+        """Until it rings, or ``seconds`` are over. Each process that is gone rings once."""
         ready = {handle for handle, _ in self._poll.poll(max(0.0, seconds) * 1000)}
-        gone = [key for key, handle in self._heeded.items() if handle in ready]
-        for key in gone:
+        for key in [key for key, handle in self._heeded.items() if handle in ready]:
+            self._rung.add(key)
             self._forget(key)
         if self._reader in ready:
             os.read(self._reader, 1 << 16)
-        return bool(gone)
 
     def abandon(self) -> None:
         """In a fork: signals are no longer heard here."""

@@ -477,7 +477,9 @@ class _Builder:
     def _stop(self, name: str, one: Instance, drift: Drift | None) -> None:
         if one.marker.attempt not in self.stopped:
             self.stopped.add(one.marker.attempt)
-            self._add("stop", name, Stop(one, _drain(one)), drift)
+            hung = drift is not None and drift.reason is Reason.HUNG  # it finishes nothing
+            drain = 0.0 if hung else _drain(one)
+            self._add("stop", name, Stop(one, drain), drift)
 
     def _clear(self, name: str, one: Instance, drift: Drift) -> None:
         if one.marker.attempt not in self.stopped:

@@ -96,8 +96,7 @@ class Watch:
                 signal.signal(number, self._heard)
             try:
                 while not self._asked:
-                    if self._bell.wait(self._turn()):
-                        self._lost_one()
+                    self._bell.wait(self._turn())
                 self._leave()
             finally:
                 self._files.close()
@@ -120,8 +119,11 @@ class Watch:
             mine = [one for _, one in sorted(records.items()) if self._is_mine(one)]
             waits += [self._attend(one, duties.living(one.name, instances)) for one in mine]
             waits.append(self._feel(mine, instances, now))
-        self._bell.heed(process for one in instances for process in one.processes)
         self._files.on(self._folders(records.values()))
+        if self._bell.heed(process for one in instances for process in one.processes):
+            # What does that do to the other processes of its engine, or to the plan?
+            self._next_pulse, self._edited = 0.0, self._edited or self.charge.plans_only
+            return 0.0
         return max(0.0, min(waits))
 
     def _look(self) -> tuple[Mapping[str, Record], tuple[Instance, ...]]:
@@ -159,11 +161,6 @@ class Watch:
             if attempt in self._lookout.canaries and not self._errands.is_out(CANARY + attempt):
                 self._errands.send(CANARY + attempt, partial(lookout.ask, patient, self.charge.pulse, self.charge.eyes))
         return self._next_pulse - now if self._patients else RESYNC
-
-    def _lost_one(self) -> None:
-        """Of the processes of an engine one is gone: what does it do to the others, and to the plan."""
-        self._next_pulse = 0.0
-        self._edited = self._edited or self.charge.plans_only
 
     def _is_dying(self, record: Record) -> bool:
         """Whether how it ended is about to be heard: it is our child, and some thread of it is not gone yet."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from orchestrator.cli.context import Context, context
 from orchestrator.cli.timed import Timed
 from orchestrator.errors import OrchError, raise_all
-from orchestrator.model import Deployment
+from orchestrator.findings import Findings
+from orchestrator.model import Deployment, Environment, Profile
 from orchestrator.ports import Eyes, World
 from orchestrator.proc import unit
 from orchestrator.pulse import HttpPulse
@@ -49,7 +50,14 @@ def _wanted(paths: Sequence[str], here: Context, eyes: Eyes) -> tuple[Deployment
     files = paths or here.deployed_files(eyes)
     variables = dict(os.environ)
     reader = runtime_reader(variables)
-    found = validate(files, Question(here.root, variables, judge=Rehearsal(reader, reader.told, variables).findings))
+    rehearsal = Rehearsal(reader, reader.told, variables)
+
+    def judge(profile: Profile, environment: Environment) -> Findings:
+        """Not by the nearest version that is known: this host has the very one, and asks it before anything stops."""
+        looked_into = reader.state(environment.runtime).info is not None
+        return rehearsal.findings(profile, environment) if looked_into else Findings(profile.source, "profile")
+
+    found = validate(files, Question(here.root, variables, judge=judge))
     raise_all(error for verdict in found for error in verdict.errors)
     return here.desired(paths, eyes)
 
