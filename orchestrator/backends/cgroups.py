@@ -36,8 +36,16 @@ def _folders() -> Iterator[Path]:
     uid = os.getuid()
     for top in HIERARCHIES:
         manager = top / f"user.slice/user-{uid}.slice/user@{uid}.service"
-        for pattern in ("orch-*.service", "*.slice/orch-*.service"):
-            yield from (folder for folder in manager.glob(pattern) if _UNIT.fullmatch(folder.name))
+        for place in (manager, *(one for one in _inside(manager) if one.suffix == ".slice")):
+            yield from (one for one in _inside(place) if _UNIT.fullmatch(one.name))
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What is in a cgroup, which may go at any moment."""
+    try:
+        return [folder / name for name in sorted(os.listdir(folder))]  # noqa: PTH208 (names, not paths)
+    except OSError:
+        return []
 
 
 def _processes(folder: Path) -> Iterator[Process]:
@@ -48,7 +56,7 @@ def _processes(folder: Path) -> Iterator[Process]:
 
 
 def _listed(folder: Path) -> Iterator[int]:
-    """A cgroup may hold cgroups that the engine made; any of them may go meanwhile."""
-    for file in (folder / "cgroup.procs", *folder.glob("*/**/cgroup.procs")):
+    """Of the cgroup, and of those in it that the engine itself made."""
+    for place, _, _ in os.walk(folder):
         with suppress(OSError):
-            yield from (int(pid) for pid in file.read_text().split())
+            yield from (int(pid) for pid in Path(place, "cgroup.procs").read_text().split())

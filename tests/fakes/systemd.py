@@ -12,16 +12,15 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from glob import glob
 from pathlib import Path
 
 from fakes.sandbox import REPOSITORY, Sandbox, wait_until
 
 LIBRARY = Path("/usr/lib/systemd")
 NEEDED = {
-    "systemd": ("/usr/lib/systemd/systemd",),
-    "dbus": ("/usr/bin/dbus-daemon",),
-    "libpam-systemd": ("/usr/lib/*/security/pam_systemd.so", "/usr/lib*/security/pam_systemd.so"),
+    "systemd": ("usr/lib/systemd/systemd",),
+    "dbus": ("usr/bin/dbus-daemon",),
+    "libpam-systemd": ("usr/lib/*/security/pam_systemd.so", "usr/lib64/security/pam_systemd.so"),
 }
 COMMANDS = ("unshare", "nsenter", "systemctl", "systemd-run", "journalctl", "loginctl")
 LINKED = (
@@ -184,7 +183,7 @@ def _privileges() -> tuple[str, ...]:
 
 
 def _check_installed() -> None:
-    lacking = [what for what, files in NEEDED.items() if not any(glob(file) for file in files)]
+    lacking = [what for what, files in NEEDED.items() if not any(one for file in files for one in Path("/").glob(file))]
     lacking += [name for name in COMMANDS if not shutil.which(name)]
     if lacking:
         raise Unbootable(f"a systemd to test with takes {', '.join(lacking)}")

@@ -49,16 +49,15 @@ def up(target: Driven, **plan: Any) -> Any:
     written = 1 + len(plan.get("children", ()))
     wait_until(lambda: len(target("tail", log=begun["log"])) == written)
     (found,) = [one for one in target("list") if one["name"] == begun["name"]]
+    assert (found["leader"], found["attempt"]) == (begun["leader"], begun["attempt"])
     return {**found, "log": begun["log"]}
 
 
 def test_what_was_started_is_found(target: Driven, backend: str) -> None:
-    begun = target.engine(children=["here"])
+    up(target, children=["here"])
     found = up(target, name="b", children=["here", "escapes"])
     assert [one["name"] for one in target("list")] == ["a", "b"]
     assert {one["backend"] for one in target("list")} == {backend}
-    first = target("list")[0]
-    assert (first["leader"], first["attempt"]) == (begun["leader"], begun["attempt"])
     assert len(found["children"]) == 2
 
 
@@ -72,13 +71,11 @@ def test_another_process_sees_the_same_and_can_end_it(target: Driven, make: Make
     assert target("alive", pids=[found["leader"], *found["children"]]) == []
 
 
-@pytest.mark.parametrize(
-    "child", ["here", "here, deaf", "here, blank", "here, deaf, blank", "escapes", "escapes, deaf"]
-)
-def test_a_stop_takes_all_that_is_proven_and_can_be_repeated(target: Driven, child: str) -> None:
-    up(target, name="b")
-    other = next(one["leader"] for one in target("list"))
-    found = up(target, children=[child])
+def test_a_stop_takes_all_that_is_proven_and_can_be_repeated(target: Driven) -> None:
+    other = up(target, name="b")["leader"]
+    children = ["here", "here, deaf", "here, blank", "here, deaf, blank", "escapes", "escapes, deaf"]
+    found = up(target, children=children)
+    assert len(found["children"]) == len(children)
     target("stop", name="a", drain=1)
     target("stop", name="a", drain=1)
     assert target("alive", pids=[found["leader"], *found["children"], other]) == [other]
@@ -112,7 +109,7 @@ def test_whoever_waits_is_told_how_it_ended(target: Driven) -> None:
 
 
 def test_a_program_that_cannot_be_executed_is_named(target: Driven) -> None:
-    with pytest.raises(Refused, match="cannot execute /nowhere/vllm: .*/nowhere/vllm: No such file"):
+    with pytest.raises(Refused, match="cannot execute /nowhere/vllm: /nowhere/vllm: No such file"):
         target("start", name="a", argv=["/nowhere/vllm"], secrets={}, folder=str(target.home))
     assert target("list") == []
 
