@@ -41,7 +41,7 @@ def test_a_look_at_what_runs_must_write_nothing(project: Project) -> None:
     project.up()
     project.profile(serve={"max_model_len": 512})
     before = snapshot(project.sandbox.home)
-    for verb in (*VERBS, ("logs", "a"), ("status", "a", "--check")):
+    for verb in (*VERBS, ("logs", "a"), ("status", "a", "--check"), ("history", "a"), ("history", "--diff", "1", "1")):
         project.orch(*verb)
     assert snapshot(project.sandbox.home) == before
 
