@@ -49,6 +49,8 @@ SCENARIOS: dict[str, Scenario] = {
     )
 }
 WITH_MOUNTS = {"state-read-only", "disk-full"}
+SLOW: set[str] = set()
+QUICK = [name for name in SCENARIOS if name not in SLOW]
 
 
 def play(name: str, seed: int, workshop: Workshop) -> None:

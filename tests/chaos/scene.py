@@ -41,8 +41,13 @@ class Workshop:
     @classmethod
     def open(cls, folder: Path) -> "Workshop":
         """Made anew, or as another process has left it."""
-        ports, runtime = free_ports(), folder / "runtime"
-        return cls(folder, runtime if runtime.is_dir() else make_fake_runtime(runtime), lambda: next(ports))
+        ports, lock, runtime = free_ports(), threading.Lock(), folder / "runtime"
+
+        def free_port() -> int:
+            with lock:
+                return next(ports)
+
+        return cls(folder, runtime if runtime.is_dir() else make_fake_runtime(runtime), free_port)
 
 
 class Scene(Project):

@@ -37,9 +37,12 @@ def pid_reused(scene: Scene) -> None:
     else:
         scene.kill(scene.engine("a"), "the API server of a")
     other = scene.innocent.pid
-    exact = scene.chance(0.7)
-    _rewrite(scene, "a", lambda record: _named(record, other, int(fields(other)[19]) if exact else 1))
-    scene.tell(f"the record of a names the innocent {other}{' and its start time' if exact else ''}")
+    exact = scene.chance(0.6)
+    start = int(fields(other)[19]) if exact else 1
+    # Of an adopted engine nothing but the number and the start time is known, and so the record is believed.
+    adopted = not exact and scene.chance(0.5)
+    _rewrite(scene, "a", lambda record: _named(record, other, start, adopted=adopted))
+    scene.tell(f"the record of a names the innocent {other}, {exact=}, {adopted=}")
     if verb := scene.random.choice(["", "stop", "restart"]):
         scene.orch(verb, "a", code=None)
 
@@ -86,8 +89,8 @@ def _moved(value: Any, jump: float) -> Any:
     return [_moved(one, jump) for one in value] if isinstance(value, list) else value
 
 
-def _named(record: Any, pid: int, start: int) -> Any:
-    return record | {"attempt": record["attempt"] | {"pid": pid, "start": start}}
+def _named(record: Any, pid: int, start: int, *, adopted: bool = False) -> Any:
+    return record | {"attempt": record["attempt"] | {"pid": pid, "start": start, "adopted": adopted}}
 
 
 def _of_another_boot(record: Any) -> Any:
