@@ -162,6 +162,14 @@ def means(given: str, gpu: Gpu) -> bool:
     return given == str(gpu.index) or (given.startswith("GPU-") and given != "GPU-" and gpu.uuid.startswith(given))
 
 
+def lost(instance: Instance, inventory: Inventory) -> str:
+    """Which of its cards are not usable any more, in a person's words; empty when all are."""
+    parts = {part for gpu in inventory.gpus for part in gpu.parts}
+    usable = [gpu for gpu in inventory.gpus if not gpu.trouble]
+    gone = [one for one in instance.gpus if one not in parts and not any(means(one, gpu) for gpu in usable)]
+    return f"the driver shows no {', '.join(gone)} any more, on which it runs; see `orch gpus`" if gone else ""
+
+
 # ---------------------------------------------------------------------------------------------------------- the table
 
 

@@ -3,12 +3,13 @@ an errand: an engine that does not answer keeps nobody else waiting."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from orchestrator.cards import lost
 from orchestrator.codec import from_json, to_json
 from orchestrator.engines import vllm
 from orchestrator.liveness import Canary, History, Sample, assess, patient, remember
 from orchestrator.model import Deployment, Instance, Json, Record
 from orchestrator.observe import token
-from orchestrator.ports import Eyes, Pulse
+from orchestrator.ports import Eyes, GpuReader, Pulse
 
 EVERY = 30.0  # seconds between two looks
 
@@ -24,8 +25,14 @@ def patients(records: Iterable[Record], instances: Sequence[Instance]) -> tuple[
     return tuple((one, living[at.id]) for one, at in ready if at.id in living and at.id not in known)
 
 
-def look(found: Sequence[Patient], pulse: Pulse) -> Json:
-    """In an errand: a sample of each, by attempt."""
+def look(found: Sequence[Patient], pulse: Pulse, gpus: GpuReader) -> Json:
+    """In an errand: a sample of each, by attempt; and what became of their cards, by name."""
+    inventory = gpus.inventory()
+    cards = {one.name: lost(one, inventory) for _, one in found} if inventory else {}
+    return {"samples": _samples(found, pulse), "cards": {name: why for name, why in cards.items() if why}}
+
+
+def _samples(found: Sequence[Patient], pulse: Pulse) -> Json:
     return {one.marker.attempt: to_json(pulse.sample(one, vllm.endpoint(one.spec))) for _, one in found if one.spec}
 
 
@@ -46,12 +53,16 @@ class Lookout:
         self._histories: dict[str, History] = {}  # by attempt
         self.hung: Mapping[str, str] = {}  # by attempt: why
         self.canaries: frozenset[str] = frozenset()  # attempts of which one is due
+        self._cards: Mapping[str, str] = {}
 
-    def saw(self, found: Sequence[Patient], samples: Json, now: float) -> None:
-        """``now`` in seconds of the monotonic clock."""
-        for attempt, sample in samples.items():
+    def saw(self, found: Sequence[Patient], looked: Json, now: float) -> tuple[str, ...]:
+        """What ``look`` brought; ``now`` in seconds of the monotonic clock. What is new of the cards, to be told: an
+        engine that still serves without one is left alone."""
+        for attempt, sample in looked["samples"].items():
             self._histories[attempt] = remember(self._histories.get(attempt, ()), from_json(Sample, sample))
         self._judge(found, now)
+        before, self._cards = self._cards, looked["cards"]
+        return tuple(f"{name}: {why}" for name, why in self._cards.items() if before.get(name) != why)
 
     def heard(self, found: Sequence[Patient], attempt: str, canary: Json, now: float) -> None:
         self._histories[attempt] = remember(self._histories.get(attempt, ()), from_json(Canary, canary))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator import supervision
-from orchestrator.cards import means, sits_on
+from orchestrator.cards import lost, sits_on
 from orchestrator.codec import digest
 from orchestrator.drift import diff
 from orchestrator.engines import vllm
@@ -109,12 +109,6 @@ def _gpus(instance: Instance, inventory: Inventory) -> tuple[GpuUse, ...]:
     )
 
 
-def _lost(instance: Instance, inventory: Inventory) -> list[str]:
-    parts = {part for gpu in inventory.gpus for part in gpu.parts}
-    usable = [gpu for gpu in inventory.gpus if not gpu.trouble]
-    return [one for one in instance.gpus if one not in parts and not any(means(one, gpu) for gpu in usable)]
-
-
 def _phase(instance: Instance | None, record: Record | None) -> str:
     if instance is not None and instance.leader:
         return instance.phase.value
@@ -149,8 +143,8 @@ def _notes(
     why = (instance.why if instance else "") or (record.attempt.ended if record and record.attempt else "")
     if phase in {Phase.FAILED, Phase.UNHEALTHY} and why:
         notes.append(why)
-    if instance and instance.leader and inventory and (lost := _lost(instance, inventory)):
-        notes.append(f"the driver shows no {', '.join(lost)} any more, on which it runs; see `orch gpus`")
+    if instance and instance.leader and inventory and (why := lost(instance, inventory)):
+        notes.append(why)
     if instance and instance.leader and instance.adopted:
         where = "" if instance.log else "; it logs where it was started"
         notes.append(f"adopted: somebody else started it, and the next start is orch's{where}")

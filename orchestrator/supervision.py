@@ -1,7 +1,5 @@
 """What is said about who keeps a project up. Pure."""
 
-from collections.abc import Sequence
-
 from orchestrator.model import Json, Record, Watcher
 from orchestrator.units import format_duration
 
@@ -46,11 +44,11 @@ def as_json(watcher: Watcher | None) -> Json:
     }
 
 
-def notes(record: Record | None, watcher: Watcher | None, now: float) -> Sequence[str]:
+def notes(record: Record | None, watcher: Watcher | None, now: float) -> list[str]:
     """How it stands with the starts that nobody asked for."""
     if record is None or record.attempt is None:
-        return ()
-    found = []
+        return []
+    found: list[str] = []
     policy = record.attempt.deployment.policy.restart
     count = len(record.deaths)
     if record.given_up:

@@ -155,7 +155,7 @@ class Watch:
         if now >= self._next_pulse and not self._errands.is_out(PULSE):
             self._next_pulse = now + lookout.EVERY
             if found := self._patients:
-                self._errands.send(PULSE, lambda: lookout.look(found, self.charge.pulse))
+                self._errands.send(PULSE, partial(lookout.look, found, self.charge.pulse, self.charge.eyes.gpus))
         for patient in self._patients:
             attempt = patient[1].marker.attempt
             if attempt in self._lookout.canaries and not self._errands.is_out(CANARY + attempt):
@@ -220,7 +220,8 @@ class Watch:
             self._show(str(answer.get("plan", "")))
             self._admit(error)
         elif key == PULSE and not error:
-            self._lookout.saw(self._patients, answer, now)
+            for line in self._lookout.saw(self._patients, answer, now):
+                self.charge.say(line)
         elif key.startswith(CANARY) and not error:
             self._lookout.heard(self._patients, key.removeprefix(CANARY), answer, now)
 

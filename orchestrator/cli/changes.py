@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
+from orchestrator import supervision
 from orchestrator.cli.context import Context
 from orchestrator.cli.events import Console
 from orchestrator.cli.options import Output
@@ -81,7 +82,15 @@ def carry_out(
         typer.echo(document(_outcome_json(outcome, here)))
     elif outcome.plan.empty and not quiet:
         typer.echo(plan_text(outcome.plan, here.root.name))
-    return _close(outcome, output, quiet=quiet)
+    status = _close(outcome, output, quiet=quiet)
+    for line in supervision.lines(world.state.watcher(), world.clock.now()) if _is_up(outcome, output, quiet) else ():
+        typer.echo(line, err=True)
+    return status
+
+
+def _is_up(outcome: Outcome, output: Output, quiet: bool) -> bool:
+    """Whether something serves, and a person reads it: then they should know who keeps it up."""
+    return output is Output.TEXT and not quiet and bool(outcome.ready or outcome.plan.unchanged)
 
 
 def agree(output: Output, question: str = "Carry it out?") -> None:
