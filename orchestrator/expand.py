@@ -35,6 +35,11 @@ _FIELDS: dict[Kind, _Fields] = {
 _MAY_BE_EMPTY = (("cuda", "home"), ("cache", "hf_home"), ("runtime", "torch_backend"), ("runtime", "python"))
 
 
+def references(text: str) -> set[str]:
+    """The variables that a document names, wherever it does."""
+    return {name for found in _REFERENCE.finditer(text) if (name := found[1])}
+
+
 @dataclass(frozen=True, slots=True)
 class Expander:
     """``folder`` is what relative paths start from, absolute; ``variables`` stands for the process environment."""

@@ -41,10 +41,24 @@ def unit_of(log: Path) -> str:
 def tail(log: Path, lines: int) -> tuple[str, ...]:
     """The last lines; of a line drawn over with carriage returns (a progress bar) the last state. None where nothing
     can be read."""
+    if unit := unit_of(log):
+        return tail_of_unit(unit, lines)
     try:
-        text = _end_in_journal(unit, lines) if (unit := unit_of(log)) else _end_of_file(log)
-    except (OSError, CommandFailed):
+        return _last(_end_of_file(log), lines)
+    except OSError:
         return ()
+
+
+def tail_of_unit(unit: str, lines: int) -> tuple[str, ...]:
+    """The same of what a user unit of this user wrote into the journal. Twice as many are asked for: blank ones do not
+    count."""
+    try:
+        return _last(shell.run(_journalctl(unit, f"--lines={2 * lines}"), timeout=JOURNAL_TIMEOUT).stdout, lines)
+    except CommandFailed:
+        return ()
+
+
+def _last(text: str, lines: int) -> tuple[str, ...]:
     shown = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
     return tuple(deque((line for line in shown if line.strip()), maxlen=lines))
 
@@ -79,11 +93,6 @@ def _end_of_file(log: Path) -> str:
         size = stream.seek(0, os.SEEK_END)
         stream.seek(max(0, size - TAIL_BYTES))
         return stream.read().decode(errors="replace")
-
-
-def _end_in_journal(unit: str, lines: int) -> str:
-    """Twice as many lines, for blank ones do not count."""
-    return shell.run(_journalctl(unit, f"--lines={2 * lines}"), timeout=JOURNAL_TIMEOUT).stdout
 
 
 def _journalctl(unit: str, *more: str) -> list[str]:

@@ -70,9 +70,10 @@ class UserManager:
         return shell.run(argv, env=self.env, timeout=TIMEOUT).stdout
 
     def show(self, unit: str, *properties: str) -> dict[str, str]:
-        """Of a unit it does not know, LoadState is "not-found". Empty when it does not answer."""
+        """Of a unit, or of the manager itself (""). Of a unit it does not know, LoadState is "not-found". Empty when it
+        does not answer."""
         try:
-            lines = self.ctl("show", unit, f"--property={','.join(properties)}").splitlines()
+            lines = self.ctl("show", f"--property={','.join(properties)}", *([unit] if unit else [])).splitlines()
         except CommandFailed:
             return {}
         return dict(line.split("=", 1) for line in lines if "=" in line)

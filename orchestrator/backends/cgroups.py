@@ -7,18 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestrator import proc
-from orchestrator.model import Marker, Process
+from orchestrator.model import Process
 
-LONGEST_PROJECT = 80  # characters of its id that go into a unit's name: systemd takes 255 for all of it
 HIERARCHIES = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup/systemd"))
 """Where the units' cgroups are: on today's systems the first, on older ones one of the others."""
 _UNIT = re.compile(r"orch-.+-[0-9]{5,9}-[0-9a-f]{8}\.service")
-
-
-def unit_of(marker: Marker) -> str:
-    """The name of the unit that a start of this marker has. All of it may stand there as it is: project, name and
-    attempt are letters, digits, ".", "_" and "-"."""
-    return f"orch-{marker.project[-LONGEST_PROJECT:]}-{marker.name}-{marker.attempt}.service"
 
 
 def members() -> Mapping[str, Sequence[Process]]:

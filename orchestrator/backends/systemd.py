@@ -14,7 +14,6 @@ from pathlib import Path
 
 from orchestrator import logfiles, proc
 from orchestrator.backends import cgroups
-from orchestrator.backends.cgroups import unit_of
 from orchestrator.backends.handover import Handover
 from orchestrator.backends.local import started
 from orchestrator.backends.processes import CHILD_GRACE, LEADER_GRACE, Processes
@@ -23,6 +22,7 @@ from orchestrator.identity import Family, families
 from orchestrator.model import Attempt, Backend, Instance, Launch, Marker, Phase, Process
 from orchestrator.ports import Exit, Say
 from orchestrator.shell import CommandFailed
+from orchestrator.unit_file import instance_unit
 from orchestrator.user_manager import UserManager
 
 UNIT_MAIN = Path(__file__).with_name("unit_main.py")
@@ -43,7 +43,7 @@ class SystemdReader:
 
     def list(self, project: str, attempts: Mapping[Marker, Attempt]) -> tuple[Instance, ...]:
         here = {marker: one for marker, one in attempts.items() if one.boot == self.boot and not one.adopted}
-        rows = _signed({unit_of(marker): marker for marker in here})
+        rows = _signed({instance_unit(marker): marker for marker in here})
         found = families(rows, project, {marker.attempt: one.pid for marker, one in here.items()})
         return tuple(_instance(family) for family in found)
 
@@ -54,7 +54,7 @@ class SystemdReader:
 
     def ended(self, marker: Marker, attempt: Attempt) -> Exit | None:
         """Of a unit that failed systemd remembers it, until it is told to forget."""
-        return _ending(self._manager.show(unit_of(marker), *_ENDING)) if attempt.boot == self.boot else None
+        return _ending(self._manager.show(instance_unit(marker), *_ENDING)) if attempt.boot == self.boot else None
 
 
 class Systemd(Processes, SystemdReader):
@@ -76,7 +76,7 @@ class Systemd(Processes, SystemdReader):
 
     def start(self, marker: Marker, launch: Launch, secrets: Mapping[str, str], log: Path) -> Instance:
         """Raises HostError when the program cannot be executed, or systemd does not start its unit."""
-        unit = unit_of(marker)
+        unit = instance_unit(marker)
         self.forget(marker.project, marker.name)
         try:
             logfiles.point_to_journal(log, unit)
@@ -92,13 +92,13 @@ class Systemd(Processes, SystemdReader):
 
     def stop(self, instance: Instance, drain: float) -> None:
         super().stop(instance, drain)
-        self._clear(unit_of(instance.marker))
+        self._clear(instance_unit(instance.marker))
 
     def forget(self, project: str, name: str) -> None:
         """Those that failed stay loaded until they are told to go."""
         attempt = "[0-9]" * 5 + "-" + "[0-9a-f]" * 8
         with suppress(CommandFailed):
-            self._manager.ctl("reset-failed", unit_of(Marker(project, name, attempt)))
+            self._manager.ctl("reset-failed", instance_unit(Marker(project, name, attempt)))
 
     def _launch(self, unit: str, marker: Marker, launch: Launch, secrets: Mapping[str, str], folder: Path) -> Process:
         with Handover(self._manager.runtime_dir / "orch", marker.name) as handover:
@@ -117,12 +117,12 @@ class Systemd(Processes, SystemdReader):
                 self._manager.ctl(verb, unit)
 
     def _members(self, instance: Instance) -> Sequence[Process]:
-        return cgroups.members().get(unit_of(instance.marker), ())
+        return cgroups.members().get(instance_unit(instance.marker), ())
 
     def _exit(self, instance: Instance) -> Exit:
         deadline = time.monotonic() + SETTLING
         while time.monotonic() < deadline:
-            shown = self._manager.show(unit_of(instance.marker), *_ENDING)
+            shown = self._manager.show(instance_unit(instance.marker), *_ENDING)
             if (ending := _ending(shown)) is not None:
                 return ending
             if shown.get("LoadState") != "loaded":
@@ -157,7 +157,7 @@ def _signed(recorded: Mapping[str, Marker]) -> Iterator[Process]:
     """All that lives in units of orch's, with the marker of the unit; ``recorded`` by the unit's name, for where every
     process has blanked its environment."""
     for unit, rows in cgroups.members().items():
-        carried = (row.marker for row in rows if row.marker and unit_of(row.marker) == unit)
+        carried = (row.marker for row in rows if row.marker and instance_unit(row.marker) == unit)
         if marker := next(carried, recorded.get(unit)):
             yield from (replace(row, marker=marker) for row in rows)
 

@@ -29,6 +29,7 @@ from orchestrator.cli import (
     rollback,
     run,
     schema,
+    service,
     status,
     validate,
     watch,
@@ -68,6 +69,7 @@ app.command("status")(status.status)
 app.command("pull")(pull.pull)
 app.add_typer(models.app, name="models")
 app.add_typer(engine.app, name="engine")
+app.add_typer(service.app, name="service")
 app.command("logs")(logs.logs)
 app.command("stop")(lifecycle.stop)
 app.command("start")(lifecycle.start)
