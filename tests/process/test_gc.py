@@ -26,6 +26,8 @@ from orchestrator.hub.memory import Memory
 from orchestrator.leftovers.runtimes import freed
 from orchestrator.leftovers.sweep import Sources, Sweep, Weighed
 from orchestrator.load import load_environment
+from orchestrator.lock_store import platform, write_lock
+from orchestrator.lockfile import Lock, LockedRuntime, runtime_key
 from orchestrator.model import Instance
 from orchestrator.runtimes import build
 from orchestrator.store import project_id
@@ -174,7 +176,7 @@ def used_by_environment(project: Project) -> Path:
     """A runtime that environments/built.yaml asks for."""
     file = project.sandbox.write("environments/built.yaml", "name: built\nruntime: {requirements: [vllm==0.32.0]}\n")
     spec = load_environment(file, {}).runtime
-    key = build._key(spec, ("vllm==0.32.0",))
+    key = runtime_key(("vllm==0.32.0",), f"{sys.version_info.major}.{sys.version_info.minor}", platform())
     known = build.resolution_file(Path(project.env["XDG_DATA_HOME"], "orch"), spec)
     known.parent.mkdir(parents=True, exist_ok=True)
     known.write_text(json.dumps({"key": key, "pinned": ["vllm==0.32.0"]}))
@@ -190,6 +192,17 @@ def test_runtimes_that_nothing_uses_must_go_with_their_pinned_packages(project: 
     assert not unused.exists() and not ruin.exists() and not pinned.exists()
     assert used.exists() and unused.with_name(f"{KEY}.lock").exists()
     assert kinds(project) == []
+
+
+def test_a_runtime_that_a_lock_names_must_stay(project: Project) -> None:
+    file = project.sandbox.write("environments/built.yaml", "name: built\nruntime: {requirements: [vllm==0.32.0]}\n")
+    spec = load_environment(file, {}).runtime
+    held = LockedRuntime(spec, platform(), "3.11", ("vllm==0.32.0",))
+    write_lock(project.sandbox.project, Lock(runtimes=(held,)))
+    used, unused = runtime(project, held.key), runtime(project, KEY)
+    assert kinds(project) == [("runtime", KEY)]
+    project.orch("gc", "--yes")
+    assert used.exists() and not unused.exists()
 
 
 def test_a_runtime_that_a_revision_was_served_from_must_stay(project: Project) -> None:
