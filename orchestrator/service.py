@@ -1,4 +1,4 @@
-"""The watcher of a project as a systemd user unit: installed, looked at and taken away. What it says is `unit_file`'s."""
+"""The watcher of a project as a systemd user unit: installed, looked at and taken away."""
 
 import sys
 import time
@@ -164,6 +164,10 @@ class Service:
     def _enable_linger(self) -> str:
         return f"sudo loginctl enable-linger {self.manager.user}"
 
+    @property
+    def _see(self) -> str:
+        return f"see `systemctl --user status {self.unit}`"
+
     def _linger(self, say: Say) -> None:
         """Without it the user's manager, and all that it runs, ends with the last session and begins with the first."""
         if self.manager.lingers:
@@ -195,9 +199,7 @@ class Service:
         try:
             self.manager.ctl(*words)
         except CommandFailed as error:
-            raise HostError(
-                f"{words[0]} {self.unit}", error.why, f"see `systemctl --user status {self.unit}`"
-            ) from error
+            raise HostError(f"{words[0]} {self.unit}", error.why, self._see) from error
 
     def _come_up(self) -> Watcher:
         deadline = time.monotonic() + PATIENCE
@@ -206,7 +208,7 @@ class Service:
             if found and found.unit == self.unit:
                 return found
             time.sleep(LOOK_EVERY)
-        error = HostError("start the watcher", f"{self.unit} is not up", f"see `systemctl --user status {self.unit}`")
+        error = HostError("start the watcher", f"{self.unit} is not up", self._see)
         error.tail = logfiles.tail_of_unit(self.unit, LOG_LINES)
         raise error
 

@@ -28,13 +28,13 @@ class Status:
 
 def status_text(one: Status, now: float) -> str:
     if not one.installed:
-        return f"{one.unit} is not installed" + (f": {one.trouble}" if one.trouble else "; `orch service install` does")
+        return f"{one.unit} is not installed" + (f": {one.trouble}" if one.trouble else "; `orch service install` installs it")
     lines = [f"{one.unit} ({one.file})"]
     if one.trouble:
         lines.append(f"  runs     unknown: {one.trouble}")
     elif one.active:
         since = f", for {format_duration(max(0, round(now - one.since)))}" if one.since is not None else ""
-        lines.append(f"  runs     yes: pid {one.pid}{since}, started again by systemd {_times(one.restarts)}")
+        lines.append(f"  runs     yes: pid {one.pid}{since}, {_times(one.restarts)}")
     else:
         lines.append(f"  runs     no; `systemctl --user start {one.unit}` starts it")
     if not one.trouble:
@@ -44,15 +44,16 @@ def status_text(one: Status, now: float) -> str:
 
 def _at_boot(one: Status) -> str:
     if not one.enabled:
-        return "no, it is not enabled; `orch service install` does"
+        return "no, it is not enabled; `orch service install` enables it"
     if one.lingers:
         return f"yes: it is enabled, and {one.user} lingers"
-    why = f"{one.user} does not linger" if one.lingers is False else f"nobody tells whether {one.user} lingers"
-    return f"no, only once {one.user} logs in: {why}; `sudo loginctl enable-linger {one.user}`"
+    if one.lingers is None:
+        return f"if {one.user} lingers, which loginctl does not tell"
+    return f"no, only once {one.user} logs in; `sudo loginctl enable-linger {one.user}` changes that"
 
 
 def _times(count: int) -> str:
-    return {0: "never", 1: "once"}.get(count, f"{count} times")
+    return {0: "never restarted", 1: "restarted once"}.get(count, f"restarted {count} times")
 
 
 def status_json(one: Status) -> Json:

@@ -21,8 +21,8 @@ CARRIED = (
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """``root`` is the project's folder, ``python`` the one that orch runs in, ``secrets`` the file in which the user may
-    keep what no unit may hold."""
+    """``root`` is the project's folder, ``python`` the one that orch runs in, ``secrets`` the file in which the user
+    may keep what no unit may hold."""
 
     project: str
     root: str
@@ -69,6 +69,7 @@ TimeoutStopSec=3min
 # An engine that the kernel kills for want of memory takes neither the watcher nor the others along.
 OOMPolicy=continue
 TasksMax=infinity
+SyslogIdentifier=orch
 Environment=PYTHONSAFEPATH=1
 {_settings(unit.variables)}
 # Secrets, one NAME=VALUE a line, in a file that only you can read (chmod 600).

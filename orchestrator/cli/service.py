@@ -24,8 +24,9 @@ def install(
     it needs of this shell's variables, and no secret."""
     service = _service(root, state_dir)
     if dry_run:
-        service.check()
         typer.echo(service.text(), nl=False)
+        if why := service.manager.absence:
+            typer.echo(f"orch: warning: it cannot be installed here: {why}", err=True)
         _warn(service)
         return 0
     watcher = service.install(lambda line: typer.echo(line, err=True))
