@@ -63,13 +63,14 @@ def dump(instance: Instance, file: Path) -> Dump:
 
 
 def _said(views: Mapping[Member, _View]) -> str:
-    """The API server last: its loop looks the same whatever it waits for."""
+    """Without the API server where there are others: its loop looks the same whatever it waits for."""
+    vital = [one for one in views if one.vital]
+    engine = [one for one in vital if one.name != LEADER or one.state in {"T", "D"}]
     does: dict[str, list[str]] = {}
-    for one in sorted(views, key=lambda one: one.name == LEADER):
-        if one.vital:
-            does.setdefault(views[one].does, []).append(one.name)
+    for one in engine or vital:
+        does.setdefault(views[one].does, []).append(one.name)
     words = [f"{', '.join(names[:3])}{' and others' if len(names) > 3 else ''} {what}" for what, names in does.items()]
-    lacks = next((view.lacks for one, view in views.items() if one.vital and view.lacks), "")
+    lacks = next((views[one].lacks for one in vital if views[one].lacks), "")
     return "; ".join(words[:3] or ["nothing of it is left"]) + (f" ({lacks})" if lacks else "")
 
 
@@ -97,7 +98,7 @@ def _python(member: Member, text: str) -> str:
     telling = [one for one in frames if one["function"].rpartition(".")[2] not in _WAITS]
     frame = next(iter(telling or frames), None)
     verb = "is stopped (SIGSTOP)" if member.state == "T" else "waits" if "(idle)" in block else "works"
-    return f"{verb} in {frame['function']} ({frame['file']})" if frame else verb
+    return f"{verb} in {frame['function']} ({frame['file'].rpartition('/')[2]})" if frame else verb
 
 
 def _kernel(member: Member, lacks: str) -> _View:

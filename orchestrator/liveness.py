@@ -88,7 +88,8 @@ class Member:
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One look. ``at`` in seconds of the monotonic clock, ``answers``: /health said 200, else ``why`` not. ``lanes`` is
-    empty where /metrics was not read or tells nothing; ``finished`` are the HTTP requests answered so far."""
+    empty where /metrics was not read or tells nothing; ``finished`` counts the posts that were answered well, those
+    whose client gave up among them: so vLLM counts."""
 
     at: float
     answers: bool = True
@@ -160,7 +161,7 @@ def assess(history: History, now: float, limits: Limits = LIMITS) -> Assessment:
     canaries = [one for one in history if isinstance(one, Canary) and one.at >= since]
     if not samples:
         return Assessment("well", "not looked at yet")
-    last, moved = samples[-1], _moves(samples)
+    last, moved = samples[-1], _moves(samples, canaries)
     if lost := _lost(samples):
         return Assessment("hung", f"{lost} is gone")
     if now - last.at > limits.gap:
@@ -181,13 +182,19 @@ def assess(history: History, now: float, limits: Limits = LIMITS) -> Assessment:
     return replace(worst, canary=worst.state != "hung" and _due(samples, moved, canaries, now, limits))
 
 
-def _moves(samples: Sequence[Sample]) -> list[bool]:
+def _moves(samples: Sequence[Sample], canaries: Sequence[Canary]) -> list[bool]:
     """Of each look, whether it shows other counters than the one before that could read them. Without lanes, whether
-    requests were answered meanwhile."""
-    moved, known, finished = [], None, None
+    more requests were answered meanwhile than canaries were sent."""
+    moved: list[bool] = []
+    known, before = samples[0].lanes, samples[0]
     for one in samples:
-        moved.append(known is not None and one.lanes != known if one.lanes else finished not in {None, one.finished})
-        known, finished = one.lanes or known, one.finished if one.answers else finished
+        if one.lanes:
+            moved.append(bool(known) and one.lanes != known)
+            known = one.lanes
+        else:
+            own = sum(before.at < canary.ended <= one.at for canary in canaries)
+            moved.append(not before.lanes and one.finished > before.finished + own)
+        before = one if one.answers else before
     return moved
 
 

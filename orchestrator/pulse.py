@@ -34,7 +34,7 @@ _LINE = re.compile(
     + rb")(?:\{([^\n]*)\})? ([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)(?=\s)"
 )
 _ENGINE = re.compile(rb'engine="([^"]*)"')
-_ANSWERED = re.compile(rb"\nhttp_requests_total(?:\{[^\n]*\})? ([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)(?=\s)")
+_ANSWERED = re.compile(rb"\nhttp_requests_total\{([^\n]*)\} ([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)(?=\s)")
 
 
 class HttpPulse:
@@ -93,7 +93,7 @@ class HttpPulse:
 
 
 def parse(text: bytes) -> tuple[tuple[Lane, ...], float, bool]:
-    """Of a page of metrics: the lanes by name, the HTTP requests that were answered, and whether the engine sleeps."""
+    """Of a page of metrics: the lanes by name, the posts that were answered well, and whether the engine sleeps."""
     values: dict[str, dict[bytes, float]] = {}
     asleep = False
     for found in _LINE.finditer(text):
@@ -104,7 +104,8 @@ def parse(text: bytes) -> tuple[tuple[Lane, ...], float, bool]:
         engine = _ENGINE.search(labels)
         lane = values.setdefault(engine[1].decode(errors="replace") if engine else "0", {})
         lane[name] = lane.get(name, 0.0) + number
-    finished = sum(float(found[1]) for found in _ANSWERED.finditer(text))
+    answered = ((found[1], float(found[2])) for found in _ANSWERED.finditer(text))
+    finished = sum(count for labels, count in answered if b'method="POST"' in labels and b'status="2' in labels)
     return tuple(_lane(name, values[name]) for name in sorted(values)), finished, asleep
 
 

@@ -229,6 +229,18 @@ def test_without_statistics_the_answered_requests_are_movement() -> None:
     assert not judged(every(*(replace(blind, finished=float(number)) for number in range(13)))).canary
 
 
+def test_a_canary_that_was_given_up_is_no_movement() -> None:
+    """vLLM counts it as answered."""
+    history = deaf(2)
+    ends = [one.ended for one in history if isinstance(one, Canary)]
+    looks = [one for one in history if isinstance(one, Sample)]
+    counted = [replace(one, lanes=(), finished=5.0 + sum(end <= one.at for end in ends)) for one in looks]
+    failed = [one for one in history if isinstance(one, Canary)]
+    assert judged([*counted, *failed]).state == "hung"
+    more = [replace(one, finished=one.finished * 2) for one in counted]
+    assert judged([*more, *failed]).state != "hung"
+
+
 # ------------------------------------------------------------------------------------------------------ properties
 
 states = st.sampled_from("S" * 40 + "RDTtZ")

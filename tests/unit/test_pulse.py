@@ -17,7 +17,7 @@ def recorded(name: str) -> bytes:
 def test_a_real_page_of_an_idle_engine() -> None:
     lanes, finished, asleep = parse(recorded("idle"))
     assert lanes == (Lane("0", running=0, waiting=0, progress=366 + 1170 + 196, cache=0),)
-    assert (finished, asleep) == (8, False)
+    assert (finished, asleep) == (6, False)
 
 
 def test_a_real_page_of_a_busy_one() -> None:
@@ -57,7 +57,7 @@ def test_an_engine_that_sleeps() -> None:
 
 def test_statistics_turned_off_leave_the_requests_that_were_answered() -> None:
     page = b"".join(line + b"\n" for line in recorded("idle").splitlines() if b"vllm:" not in line)
-    assert parse(page) == ((), 8, False)
+    assert parse(page) == ((), 6, False)
 
 
 @pytest.mark.parametrize(
