@@ -25,7 +25,7 @@ Wanted = Callable[[Eyes], Sequence[Deployment]]
 
 def attend(name: str, ended: Exit | None, hung: str, world: World) -> Json:
     """One deployment that is not as it should be: records how it ended (``ended`` where that is known, ``hung`` why it
-    has to be ended), and starts it again when its time has come."""
+    has to be ended), and starts it again when its time has come. {"idle": whether there was nothing to do}."""
     with world.state.lock([name], (), world.events):
         record, live = _look(name, world)
         task = _task(record, live, world)
@@ -49,7 +49,7 @@ def attend(name: str, ended: Exit | None, hung: str, world: World) -> Json:
     _tell(outcome, world)
     if outcome.error:
         _never_started(name, record, outcome.error, world)
-    return {}
+    return {"idle": outcome.plan.empty and not outcome.error}
 
 
 def follow_files(wanted: Wanted, world: World, show: Callable[[Plan], None]) -> Json:

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 TOGETHER = 200  # milliseconds within which changes are told as one: an editor writes, renames and removes
@@ -15,13 +15,13 @@ class FileWatch:
 
     def __init__(self, changed: Callable[[frozenset[Path]], None]) -> None:
         self._changed = changed
-        self._folders: frozenset[Path] = frozenset()
+        self._folders: Mapping[Path, int] = {}  # and which inode each was
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def on(self, folders: Iterable[Path]) -> None:
         """From now on these, not what is below them; those that are not there are left out."""
-        wanted = frozenset(one for one in folders if one.is_dir())
+        wanted = _there(folders)
         alive = self._thread is not None and self._thread.is_alive()
         if wanted == self._folders and (alive or not wanted):
             return
@@ -35,9 +35,9 @@ class FileWatch:
         self._stop.set()
         if self._thread:
             self._thread.join()
-        self._thread, self._folders = None, frozenset()
+        self._thread, self._folders = None, {}
 
-    def _run(self, folders: frozenset[Path], stop: threading.Event) -> None:
+    def _run(self, folders: Iterable[Path], stop: threading.Event) -> None:
         from watchfiles import watch
 
         with contextlib.suppress(OSError):  # a folder that was removed meanwhile: the next look watches what is there
@@ -53,3 +53,13 @@ class FileWatch:
                 ignore_permission_denied=True,
             ):
                 self._changed(frozenset(Path(path) for _, path in changes))
+
+
+def _there(folders: Iterable[Path]) -> Mapping[Path, int]:
+    """One that was removed and made again is another one, of which the kernel tells nothing yet."""
+    found = {}
+    for one in folders:
+        with contextlib.suppress(OSError):
+            if one.is_dir():
+                found[one] = one.stat().st_ino
+    return found

@@ -128,6 +128,8 @@ class Watch:
 
     def _look(self) -> tuple[Mapping[str, Record], tuple[Instance, ...]]:
         eyes = self.charge.eyes
+        if eyes.state.watcher() is None:  # somebody removed the state
+            self._say_so()
         records = eyes.state.records()
         return records, eyes.target.list(eyes.state.project, attempts(eyes.state.project, records.values()))
 
@@ -208,6 +210,9 @@ class Watch:
 
     def _returned(self, key: str, answer: Json) -> None:
         now = time.monotonic()
+        if answer.get("idle"):
+            self._pauses.setdefault(key, _Pause()).fail(now, final=False)
+            return
         if error := str(answer.get("error", "")):
             self._pauses.setdefault(key, _Pause()).fail(now, final=bool(answer.get("final")) and key == FILES)
             if key != FILES or error != self._me.trouble:
@@ -235,8 +240,11 @@ class Watch:
         now = replace(self._me, trouble=trouble, names=tuple(sorted(self._names or ())))
         if now != self._me:
             self._me = now
-            with suppress(HostError):
-                watchers.say(self.charge.folder, now)
+            self._say_so()
+
+    def _say_so(self) -> None:
+        with suppress(HostError):
+            watchers.say(self.charge.folder, self._me)
 
     def _leave(self) -> None:
         """Errands finish what may not be torn apart; a second signal leaves them to it."""
