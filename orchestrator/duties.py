@@ -10,7 +10,7 @@ from orchestrator.dump import dump
 from orchestrator.engines import endings, vllm
 from orchestrator.errors import Interrupted, OrchError, StalePlan
 from orchestrator.history import attempts
-from orchestrator.model import Death, Deployment, Endpoint, Instance, Intent, Json, Observed, Record
+from orchestrator.model import Death, Deployment, Endpoint, Instance, Intent, Json, Marker, Observed, Record
 from orchestrator.observe import ending, observe
 from orchestrator.plan import Plan, Reason
 from orchestrator.policy import Due, again, died, due, judge, of_the_files
@@ -113,6 +113,7 @@ def _serves_as_recorded(record: Record, live: Instance, task: Due) -> bool:
 def _mourn(record: Record, ended: Exit | None, hung: str, world: World) -> Record:
     attempt, now = record.attempt, world.clock.now()
     assert attempt is not None
+    ended = ended or world.target.ended(Marker(world.state.project, record.name, attempt.id), attempt)
     tail = world.host.tail(attempt.log, TAIL)
     known = ended is not None and (ended.code is not None or ended.signal is not None)
     why = hung or attempt.ended or (f"its API server {ended}" if known else ending(world, attempt))
