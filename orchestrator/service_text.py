@@ -28,7 +28,8 @@ class Status:
 
 def status_text(one: Status, now: float) -> str:
     if not one.installed:
-        return f"{one.unit} is not installed" + (f": {one.trouble}" if one.trouble else "; `orch service install` installs it")
+        more = f": {one.trouble}" if one.trouble else "; `orch service install` installs it"
+        return f"{one.unit} is not installed{more}"
     lines = [f"{one.unit} ({one.file})"]
     if one.trouble:
         lines.append(f"  runs     unknown: {one.trouble}")

@@ -1,5 +1,6 @@
 """`orch run`: in the foreground, as the engine's parent."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -28,8 +29,9 @@ def run(
     if len(profiles) != 1:
         names = ", ".join(one.name for one in profiles)
         raise UsageProblem(f"run {path}", f"it names several profiles ({names})", "give one")
-    desired = here.desired([path], world, given or (), unpin=True)  # a pin is of what `apply` starts
+    wanted = here.desired([path], world, given or (), unpin=True)[0]  # a pin is of what `apply` starts
+    wanted = replace(wanted, spec=replace(wanted.spec, backend="local"))  # it is this process's child, or nothing
     try:
-        return foreground.run(desired[0], world)
+        return foreground.run(wanted, world)
     finally:
         console.close()
