@@ -17,7 +17,7 @@ LOOK_EVERY = 0.2  # seconds
 JOURNAL_TIMEOUT = 60.0  # seconds; an answer takes 20 ms
 _MARK = "journal:"
 _LONGEST = 300  # bytes of a unit's name and the mark
-_DO = (
+READABLE = (
     "become a member of the group systemd-journal, or have the journal kept on disk (make the folder /var/log/journal "
     "and restart systemd-journald)"
 )
@@ -107,4 +107,4 @@ def _refusals(unit: str) -> Iterator[None]:
     try:
         yield
     except CommandFailed as error:
-        raise HostError(f"read the journal of {unit}", error.why, _DO) from error
+        raise HostError(f"read the journal of {unit}", error.why, READABLE) from error

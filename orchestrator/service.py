@@ -130,7 +130,7 @@ class Service:
         self.check()
         self._linger(say)
         if why := self.manager.trouble:
-            do = f"log in as {self.manager.user}, or let an administrator run `{self._enable_linger}`"
+            do = f"log in as {self.manager.user}, or let an administrator run `{self.manager.enable_linger}`"
             raise HostError("install a service", why, do)
         self._alone()
         file, text = self.file, self.text()
@@ -161,10 +161,6 @@ class Service:
         return True
 
     @property
-    def _enable_linger(self) -> str:
-        return f"sudo loginctl enable-linger {self.manager.user}"
-
-    @property
     def _see(self) -> str:
         return f"see `systemctl --user status {self.unit}`"
 
@@ -177,7 +173,7 @@ class Service:
             say(f"{self.manager.user} lingers from now on: what systemd runs for this user starts at boot")
         except CommandFailed as error:
             say(f"warning: it ends when {self.manager.user} logs out, and does not start at boot: {error.why}")
-            say(f"let an administrator run `{self._enable_linger}`")
+            say(f"let an administrator run `{self.manager.enable_linger}`")
             return
         deadline = time.monotonic() + PATIENCE
         while self.manager.trouble and time.monotonic() < deadline:

@@ -13,6 +13,7 @@ from orchestrator import shell
 from orchestrator.shell import CommandFailed
 
 BOOTED = Path("/run/systemd/system")  # there when the machine's first process is systemd
+PERSISTENT = Path("/var/log/journal")
 OLDEST = 243  # of systemd: the first that knows every property of a unit of orch's
 TIMEOUT = 60.0  # seconds; an answer takes 10 ms
 
@@ -86,6 +87,21 @@ class UserManager:
         except CommandFailed as error:
             unknown = "not logged in or lingering" in f"{error.why} {' '.join(error.tail)}"
             return False if unknown else None
+
+    @property
+    def enable_linger(self) -> str:
+        """The command that has it run from boot on; without a session of one's own it takes an administrator."""
+        return f"{'sudo ' if os.getuid() else ''}loginctl enable-linger {self.user}"
+
+    @property
+    def hides_journal(self) -> bool:
+        """Whether this user cannot read what its own units write. A journal on the disk has a file for each user, which
+        is made with the first line; one in memory is for root and a group."""
+        try:
+            self.run("journalctl", "--quiet", "--lines=0")
+        except CommandFailed:
+            return not PERSISTENT.is_dir()
+        return False
 
     @property
     def env(self) -> dict[str, str]:

@@ -68,11 +68,13 @@ class Systemd(Processes, SystemdReader):
         manager = self._manager
         if why := manager.trouble:
             cure = "write `backend: local` in the environment"
-            own = f"`loginctl enable-linger {manager.user}` starts one and keeps it, or "
+            own = f"`{manager.enable_linger}` starts one and keeps it, or "
             raise HostError("use `backend: systemd`", why, cure if manager.absence else own + cure)
         if manager.lingers is False:
-            cure = f"`loginctl enable-linger {manager.user}` prevents that"
+            cure = f"`{manager.enable_linger}` prevents that"
             say(f"warning: systemd ends its units when {manager.user} logs out for the last time; {cure}")
+        if manager.hides_journal:
+            say(f"warning: {manager.user} may not read what it will write: {logfiles.READABLE}")
 
     def start(self, marker: Marker, launch: Launch, secrets: Mapping[str, str], log: Path) -> Instance:
         """Raises HostError when the program cannot be executed, or systemd does not start its unit."""
@@ -124,6 +126,8 @@ class Systemd(Processes, SystemdReader):
         while time.monotonic() < deadline:
             shown = self._manager.show(instance_unit(instance.marker), *_ENDING)
             if (ending := _ending(shown)) is not None:
+                with suppress(CommandFailed):  # only root may: its last words are not on their way any more
+                    self._manager.run("journalctl", "--sync")
                 return ending
             if shown.get("LoadState") != "loaded":
                 # Forgotten by itself is only what ended well: with 0, or by the TERM that somebody sent.

@@ -26,12 +26,8 @@ def inside(
     sandbox.env |= {"ORCH_CACHE_DIR": str(known_runtimes), "XDG_RUNTIME_DIR": systemd.runtime_dir}
     sandbox.environment(fake_runtime, backend="systemd")
     yield Project(sandbox, free_port)
-    systemd.run(
-        "sh",
-        "-c",
-        "systemctl --user kill -s KILL 'orch-*'; systemctl --user stop 'orch-*'; systemctl --user reset-failed",
-        check=False,
-    )
+    ending = ("kill --signal=KILL 'orch-*'", "stop 'orch-*'", "reset-failed 'orch-*'")
+    systemd.run("sh", "-c", "; ".join(f"systemctl --user {one}" for one in ending), check=False)
     systemd.run("sh", "-c", f"rm -rf {systemd.home}/.config; systemctl --user daemon-reload", check=False)
     sandbox.close()
 
