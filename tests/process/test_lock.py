@@ -12,8 +12,9 @@ from fakes.hub import Hub
 from fakes.runtime import SOURCE
 from fakes.sandbox import Sandbox
 from runtime_kit import wheel
-from test_weights import FILES, REPO, changed, revision
 
+REPO = "org/model"
+FILES = {"config.json": b'{"model_type": "qwen3"}', "model.safetensors": b"w" * 3_000_000, "README.md": b"# hello"}
 ENTRY = {"vllm/cli.py": "from vllm.entrypoints.cli.main import main\n"}
 
 
@@ -40,6 +41,16 @@ def elsewhere(served: Project, tmp_path: Path, free_port: Callable[[], int]) -> 
     yield copy
     there.allow_leftovers()
     there.close()
+
+
+def changed(hub: Hub) -> str:
+    """Another commit on main."""
+    return hub.add(REPO, FILES | {"model.safetensors": b"v" * 3_000_000})
+
+
+def revision(pid: int) -> str:
+    argv = Path("/proc", str(pid), "cmdline").read_text().split("\0")
+    return argv[argv.index("--revision") + 1]
 
 
 def lock_of(project: Project) -> Any:
