@@ -12,6 +12,8 @@ from deploy_kit import Project, alive, ended, environ, kill, serves
 from fakes.sandbox import wait_until
 from fakes.systemd import Inside, Systemd
 
+from orchestrator.store import project_id
+
 HIDDEN = "hunter2-hunter2"
 
 
@@ -32,19 +34,19 @@ def inside(
     sandbox.close()
 
 
-def units(systemd: Systemd) -> list[str]:
-    """Of orch's that are loaded, whatever became of them."""
-    lines = systemd.run("systemctl", "--user", "list-units", "--all", "--plain", "--no-legend", "orch-*").splitlines()
-    return [line.split()[0] for line in lines]
+def units(project: Project, systemd: Systemd) -> list[str]:
+    """Of this project that are loaded, whatever became of them."""
+    pattern = f"orch-{project_id(project.sandbox.project)}*"
+    listed = systemd.run("systemctl", "--user", "list-units", "--all", "--plain", "--no-legend", pattern)
+    return [line.split()[0] for line in listed.splitlines()]
 
 
 def test_a_deployment_must_be_a_unit_of_its_own(inside: Project, systemd: Systemd, fake_runtime: Path) -> None:
     inside.env["MY_KEY"] = HIDDEN
     inside.sandbox.environment(fake_runtime, backend="systemd", secrets={"VLLM_API_KEY": {"env": "MY_KEY"}})
     first = inside.up()
-    (unit,) = units(systemd)
-    project = inside.record()["attempt"]
-    assert unit == f"orch-{inside.folder().parent.name}-a-{project['id']}.service"
+    (unit,) = units(inside, systemd)
+    assert unit == f"orch-{project_id(inside.sandbox.project)}-a-{inside.record()['attempt']['id']}.service"
     assert environ(first)["VLLM_API_KEY"] == HIDDEN
     assert HIDDEN not in systemd.run("systemctl", "--user", "show", unit)
     assert HIDDEN not in systemd.run("ps", "-ww", "-e", "-o", "args")
@@ -60,9 +62,9 @@ def test_a_deployment_must_be_a_unit_of_its_own(inside: Project, systemd: System
     wait_until(lambda: "shutdown complete" in following.output)
     assert "shutdown complete" in inside.orch("logs", "a", "--previous").stdout
     assert "shutdown" not in inside.orch("logs", "a").stdout
-    assert len(units(systemd)) == 1
+    assert len(units(inside, systemd)) == 1
     inside.orch("stop", "a")
-    assert units(systemd) == []
+    assert units(inside, systemd) == []
 
 
 def test_an_engine_that_was_killed_must_be_known_to_be_so(inside: Project, systemd: Systemd) -> None:
@@ -73,12 +75,12 @@ def test_an_engine_that_was_killed_must_be_known_to_be_so(inside: Project, syste
     wait_until(lambda: not any(alive(one) for one in family))
     assert "its API server" in inside.orch("status").stdout
     assert "ended by signal 9" in inside.orch("status").stdout
-    assert len(units(systemd)) == 1
+    assert len(units(inside, systemd)) == 1
     inside.apply()
     assert serves(inside.port, "a")
     kill(inside.engine())
     inside.orch("delete", "a", "--yes")
-    assert units(systemd) == []
+    assert units(inside, systemd) == []
 
 
 def test_a_start_that_fails_must_say_so_in_the_engines_words(inside: Project, systemd: Systemd) -> None:
@@ -91,7 +93,7 @@ def test_a_start_that_fails_must_say_so_in_the_engines_words(inside: Project, sy
 def test_a_unit_must_outlive_a_systemd_that_is_executed_anew(inside: Project, systemd: Systemd) -> None:
     pid = inside.up(args={"fake_children": 1})
     systemd.run("systemctl", "--user", "daemon-reexec")
-    assert len(units(systemd)) == 1
+    assert len(units(inside, systemd)) == 1
     assert inside.row()["phase"] == "ready"
     assert inside.engine() == pid
     inside.orch("stop", "a")

@@ -19,10 +19,10 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     (tmp_path / "run").mkdir()
 
     def make(**commands: str) -> UserManager:
-        for name, text in {"systemctl": "", "systemd-run": "", "journalctl": ""} | commands.items():
+        for name, text in ({"systemctl": "", "systemd-run": "", "journalctl": ""} | commands).items():
             script = tmp_path / name
-            script.write_text(f"#!/bin/sh\necho '{text.lstrip('!')}' >&{2 if text.startswith('!') else 1}\n")
-            script.write_text(script.read_text() + ("exit 1\n" if text.startswith("!") else ""))
+            ending = ">&2; exit 1" if text.startswith("!") else ""
+            script.write_text(f"#!/bin/sh\necho '{text.lstrip('!')}' {ending}\n")
             script.chmod(0o755)
         return UserManager({"PATH": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / "run")})
 
