@@ -248,7 +248,10 @@ class _Walk:
 
     def _await(self, planned: Deployment) -> None:
         wanted = self.started.get(planned.name, planned)
-        instance = self.running.get(wanted.name) or self._found(wanted.name)
+        instance = self.running.get(wanted.name)
+        if instance is None:
+            instance = self._found(wanted.name)
+            self._recognize(wanted, instance)
         self.world.events.engine(instance.log)
         try:
             self._until_ready(wanted, instance)
@@ -321,22 +324,21 @@ class _Walk:
         self._save(history.succeeded(record, revision, now))
 
     def _adjust(self, wanted: Deployment) -> None:
-        record = self._record(wanted.name)
-        if record is None or record.attempt is None:
-            instance = self._found(wanted.name)
-            assert instance.leader is not None
-            found = Attempt(
-                instance.marker.attempt,
-                instance.leader.pid,
-                instance.leader.start,
-                self.world.target.boot,
-                instance.started_at or self.world.clock.now(),
-                wanted,
-                instance.log,
-                gpus=instance.gpus,
-            )
-            self._save(history.started(record, wanted.name, found))
+        self._recognize(wanted, self._found(wanted.name))
         self._remember(wanted)
+
+    def _recognize(self, wanted: Deployment, instance: Instance) -> None:
+        """Records a start of which nothing was, or an earlier one is: orch was ended before it had written it down."""
+        record = self._record(wanted.name)
+        if record and record.attempt and record.attempt.id == instance.marker.attempt:
+            return
+        assert instance.leader is not None
+        attempt = instance.marker.attempt
+        log = next((str(one) for one in self.world.state.logs(wanted.name) if one.stem == attempt), instance.log)
+        at = instance.started_at or self.world.clock.now()
+        pid, start, boot = instance.leader.pid, instance.leader.start, self.world.target.boot
+        found = Attempt(attempt, pid, start, boot, at, wanted, log, gpus=instance.gpus)
+        self._save(history.started(record, wanted.name, found))
 
     def _adopt(self, taken: Attempt) -> None:
         """Its other processes are written down as they are now: once it is gone, they are proven by nothing else."""

@@ -167,7 +167,7 @@ def _judge_live(wanted: Deployment, current: Instance, record: Record | None, op
         do = f"see `orch logs {wanted.name}`, then `orch restart {wanted.name}`"
         why = f"it does not answer ({current.why})" if current.why else "it does not answer"
         return _Verdict(wanted, held=Held(wanted.name, why, do, failed=True))
-    return _Verdict(wanted, _record_drift(wanted, record))
+    return _Verdict(wanted, _record_drift(wanted, current, record))
 
 
 def _spec_drift(wanted: Deployment, current: Instance, options: Options) -> Drift | None:
@@ -178,10 +178,12 @@ def _spec_drift(wanted: Deployment, current: Instance, options: Options) -> Drif
     return Drift(options.reason or Reason.REQUESTED) if wanted.name in options.restart else None
 
 
-def _record_drift(wanted: Deployment, record: Record | None) -> Drift | None:
+def _record_drift(wanted: Deployment, current: Instance, record: Record | None) -> Drift | None:
     """The engine is right; what orch remembers of it may not be."""
     if record is None or record.attempt is None:
         return Drift(Reason.RECORD, detail="its record was lost, and is written again")
+    if record.attempt.id != current.marker.attempt:
+        return Drift(Reason.RECORD, detail="its record is of an earlier start, and is written again")
     known = record.revision
     if known is None or record.attempt.ready_at is None or diff(known.deployment.spec, wanted.spec):
         return Drift(Reason.RECORD, detail="it became ready after orch had left, and is recorded now")

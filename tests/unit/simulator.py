@@ -65,8 +65,9 @@ def _start(observed: Observed, wanted: Deployment, placement: Placement | None, 
 
 def _ready(observed: Observed, wanted: Deployment) -> Observed:
     record = _record(observed, wanted.name)
-    if record.attempt is None:
-        record = history.started(record, wanted.name, _attempt(_last(observed, wanted.name), wanted))
+    last = _last(observed, wanted.name)
+    if record.attempt is None or record.attempt.id != last.marker.attempt:
+        record = history.started(record, wanted.name, _attempt(last, wanted))
     number = numbered(wanted, record.revision, record.revision.number + 1 if record.revision else 1)
     return _with(observed, history.succeeded(record, Revision(number, digest(wanted.spec), wanted, NOW), NOW))
 

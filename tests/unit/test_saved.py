@@ -286,7 +286,7 @@ def test_a_runtime_that_was_looked_into_meanwhile_is_the_same() -> None:
 
 
 def test_a_plan_that_was_carried_out_is_stale() -> None:
-    done = seen([running(Q, attempt="00002-q", pid=5000)], [remembered(Q, number=2)])
+    done = seen([running(Q, pid=5000)], [remembered(Q, number=2)])
     assert len(saved.moved(made(), [Q], done)) >= 3
     assert "now: qwen is as it should be" in saved.replanned(made(), reconcile([Q], done))
 
