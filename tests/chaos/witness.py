@@ -6,8 +6,8 @@ from pathlib import Path
 from deploy_kit import environ, fields, serves
 from fakes.sandbox import all_pids
 
-EVERY = 0.03  # seconds between two looks
-SETTLED = 1.0  # seconds after which a process that carries no mark gets none: it was caught between fork and exec
+EVERY = 0.05  # seconds between two looks
+LOOKS = 20  # after so many without a mark a process gets none: at first it may have been between fork and exec
 
 
 class Witness:
@@ -18,7 +18,7 @@ class Witness:
         self.home = str(home)
         self.complaints: list[str] = []
         self._guarded: dict[str, int] = {}
-        self._unmarked: dict[tuple[int, str], float] = {}  # by pid and start: how long it has been known
+        self._known: dict[int, tuple[int, list[str]]] = {}  # how often each was looked at, and its mark
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look_on, daemon=True)
         self._thread.start()
@@ -42,26 +42,26 @@ class Witness:
             self._count()
 
     def _count(self) -> None:
-        seen: dict[str, dict[str, tuple[int, str]]] = {}
-        for pid in all_pids():
-            if (row := fields(pid)) and (mark := self._mark(pid, row[19])):
-                seen.setdefault(mark[1], {})[mark[2]] = (pid, row[19])
+        seen: dict[str, dict[str, tuple[int, list[str]]]] = {}
+        pids = all_pids()
+        self._known = {pid: self._known[pid] for pid in pids if pid in self._known}  # else a number that came back
+        for pid in pids:
+            if mark := self._mark(pid):
+                seen.setdefault(mark[1], {})[mark[2]] = pid, fields(pid)[19:20]
         for name, attempts in seen.items():
             # Looked at twice: one may have ended, and the next begun, during the first look.
-            living = [attempt for attempt, (pid, start) in attempts.items() if fields(pid)[19:20] == [start]]
+            living = [attempt for attempt, (pid, start) in attempts.items() if start and fields(pid)[19:20] == start]
             if len(living) > 1:
                 self._complain(f"{name} ran twice at once: {', '.join(sorted(living))}")
 
-    def _mark(self, pid: int, start: str) -> list[str]:
-        known = self._unmarked.get((pid, start), 0.0)
-        if known >= SETTLED:
-            return []
-        found = environ(pid)
-        mark = found.get("ORCH_MARK", "").split("/")
-        if len(mark) == 4 and found.get("HOME") == self.home:
-            return mark
-        self._unmarked[pid, start] = known + EVERY
-        return []
+    def _mark(self, pid: int) -> list[str]:
+        looks, mark = self._known.get(pid, (0, []))
+        if not mark and looks < LOOKS:
+            found = environ(pid)
+            said = found.get("ORCH_MARK", "").split("/")
+            mark = said if len(said) == 4 and found.get("HOME") == self.home else []
+            self._known[pid] = looks + 1, mark
+        return mark
 
     def _complain(self, text: str) -> None:
         if text not in self.complaints:
