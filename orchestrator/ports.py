@@ -7,11 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from orchestrator.cached import Adoption, Found, Removal, User
-from orchestrator.engines.knowledge import Engine
-from orchestrator.liveness import Canary, Sample
 from orchestrator.model import (
     Attempt,
     Backend,
@@ -36,6 +33,11 @@ from orchestrator.model import (
     Watcher,
     Weights,
 )
+
+if TYPE_CHECKING:
+    from orchestrator.cached import Adoption, Found, Removal, User
+    from orchestrator.engines.knowledge import Engine
+    from orchestrator.liveness import Canary, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ class Target(TargetReader, Protocol):
 
 class RuntimeReader(Protocol):
     def state(self, spec: RuntimeSpec) -> RuntimeState: ...
-    def engine(self, info: RuntimeInfo) -> Engine | None:
+    def engine(self, info: RuntimeInfo) -> "Engine | None":
         """What its version takes on the command line: as it told itself, or as the nearest version that is known."""
         ...
 
@@ -227,11 +229,11 @@ class WeightReader(Protocol):
         """Every repository that its engine loads from, as far as it can be told from this disk."""
         ...
 
-    def cached(self, specs: Iterable[Spec], users: Sequence[User]) -> Found:
+    def cached(self, specs: Iterable[Spec], users: "Sequence[User]") -> "Found":
         """All that is in the caches of these specs, and in folders beside them or named by ``users``. Asks nobody."""
         ...
 
-    def removal(self, cache: str, repo: str, commits: Sequence[str]) -> Removal:
+    def removal(self, cache: str, repo: str, commits: Sequence[str]) -> "Removal":
         """What it would come to. Raises HostError where it cannot be done."""
         ...
 
@@ -254,11 +256,11 @@ class WeightStore(WeightReader, Protocol):
         """Makes what was verified of these weights outlast a power cut."""
         ...
 
-    def adopt(self, wanted: Deployment, folder: Path, events: "FetchEvents") -> Adoption:
+    def adopt(self, wanted: Deployment, folder: Path, events: "FetchEvents") -> "Adoption":
         """Takes the files of a flat folder into the cache by hard links, and fetches none. Raises FetchFailed."""
         ...
 
-    def remove(self, cache: str, repo: str, commits: Sequence[str]) -> Removal:
+    def remove(self, cache: str, repo: str, commits: Sequence[str]) -> "Removal":
         """Deletes these commits, and with the last one all that is left of the repository. Raises FetchFailed."""
         ...
 
@@ -300,11 +302,11 @@ class Prober(Protocol):
 class Pulse(Protocol):
     """Looks whether an engine that became ready still serves (`liveness`). Neither of the two raises."""
 
-    def sample(self, instance: Instance, endpoint: Endpoint) -> Sample:
+    def sample(self, instance: Instance, endpoint: Endpoint) -> "Sample":
         """One look; takes milliseconds, of an engine that does not answer a few seconds."""
         ...
 
-    def canary(self, endpoint: Endpoint, name: str, token: str | None) -> Canary:
+    def canary(self, endpoint: Endpoint, name: str, token: str | None) -> "Canary":
         """Asks the model served as ``name`` for one token; whatever it answers is a sign of life."""
         ...
 

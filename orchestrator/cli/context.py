@@ -5,26 +5,27 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.backends.targets import Targets, TargetsReader
 from orchestrator.cli.deployed import specs
-from orchestrator.cli.homes import home, runtime_reader
+from orchestrator.cli.homes import home
+from orchestrator.cli.later import later
 from orchestrator.cli.recorded import pinned
-from orchestrator.cuda.mender import CudaMender, CudaReader
 from orchestrator.cuda.places import Places
 from orchestrator.errors import HostError, InputError, UsageProblem
 from orchestrator.host import LocalHost, SystemClock
 from orchestrator.hub.memory import Memory
-from orchestrator.hub.store import HubReader, HubStore
-from orchestrator.lockfile import EMPTY, NAME, Base, Lock
 from orchestrator.model import Deployment, Environment, Intent, Notice, Profile, Record, RuntimeSpec, Spec
 from orchestrator.nvml import Nvml
-from orchestrator.pins import at_lock, locked
-from orchestrator.ports import Events, Eyes, World
+from orchestrator.ports import CudaReader, Events, Eyes, RuntimeReader, WeightReader, World
 from orchestrator.probe import HttpProber
 from orchestrator.resolve import resolve
-from orchestrator.runtimes.catalogue import Runtimes
 from orchestrator.store import State, StateReader
+
+if TYPE_CHECKING:
+    from orchestrator.lockfile import Base, Lock
+    from orchestrator.runtimes.catalogue import Runtimes
 
 
 @dataclass(frozen=True)
@@ -39,21 +40,22 @@ class Context:
         return Eyes(
             state=StateReader(self.state_dir, self.root),
             target=TargetsReader(variables),
-            runtimes=runtime_reader(variables, self._usable_lock),
+            runtimes=later(lambda: self._runtimes(variables)),
             host=LocalHost(variables),
             prober=HttpProber(),
             clock=SystemClock(),
-            weights=HubReader(
-                variables, self._memory, LocalHost(variables).secret, _runtime_env(variables), self._usable_lock
-            ),
+            weights=later(lambda: self._weights(variables)),
             gpus=_nvml(variables),
-            cuda=CudaReader(variables, home("CACHE", ".cache")),
+            cuda=later(lambda: _cuda(variables)),
         )
 
     def world(self, events: Events) -> World:
+        from orchestrator.cuda.mender import CudaMender
+        from orchestrator.hub.store import HubStore
         from orchestrator.interrupts import SignalInterrupts
 
         variables = dict(os.environ)
+        secret = LocalHost(variables).secret
         return World(
             state=State(self.state_dir, self.root),
             target=Targets(variables),
@@ -61,32 +63,46 @@ class Context:
             host=LocalHost(variables),
             prober=HttpProber(),
             clock=SystemClock(),
-            weights=HubStore(
-                variables, self._memory, LocalHost(variables).secret, _runtime_env(variables), self._usable_lock
-            ),
+            weights=HubStore(variables, self.memory, secret, _runtime_env(variables), self._usable_lock),
             gpus=_nvml(variables),
             cuda=CudaMender(variables, home("CACHE", ".cache")),
             events=events,
             interrupts=SignalInterrupts().install(),
         )
 
+    def _runtimes(self, variables: Mapping[str, str]) -> RuntimeReader:
+        from orchestrator.cli.homes import runtime_reader
+
+        return runtime_reader(variables, self._usable_lock)
+
+    def _weights(self, variables: Mapping[str, str]) -> WeightReader:
+        from orchestrator.hub.store import HubReader
+
+        secret = LocalHost(variables).secret
+        return HubReader(variables, self.memory, secret, _runtime_env(variables), self._usable_lock)
+
     @property
-    def _memory(self) -> Memory:
+    def memory(self) -> Memory:
+        """What is known of weights, and who is fetching some, without looking into a cache."""
         return Memory(home("CACHE", ".cache") / "weights")
 
     # --------------------------------------------------------------------------------------------------------- lock
 
     @cached_property
-    def lock(self) -> Lock | None:
+    def lock(self) -> "Lock | None":
         """None where the project has none. Raises InputError for one that cannot be used."""
+        from orchestrator.lockfile import NAME
+
         if not os.path.lexists(self.root / NAME):
             return None
         from orchestrator.lock_store import read_lock
 
         return read_lock(self.root)
 
-    def _usable_lock(self) -> Lock:
+    def _usable_lock(self) -> "Lock":
         """What is wrong with it is told by whoever reads the other files: what is deployed needs it no more."""
+        from orchestrator.lockfile import EMPTY
+
         try:
             return self.lock or EMPTY
         except InputError:
@@ -95,11 +111,15 @@ class Context:
     def at_lock(self, wanted: Deployment, known: Spec | None = None) -> Deployment:
         """With the commits and the packages that orch.lock names. ``known`` is what runs, or ran last. Raises
         InputError."""
+        from orchestrator.pins import at_lock
+
         return at_lock(wanted, self.lock, known, self._base, self._built)
 
     @cached_property
-    def _base(self) -> Base:
+    def _base(self) -> "Base":
         if self.lock is None:
+            from orchestrator.lockfile import Base
+
             return Base("", "", "")
         from orchestrator.lock_store import base
 
@@ -147,6 +167,8 @@ class Context:
         from orchestrator.load import load_environment
 
         found = load_environment(file, os.environ)
+        from orchestrator.pins import locked
+
         return replace(found, runtime=locked(found.runtime, self.lock, self._base))
 
     def refuse_refresh(self) -> None:
@@ -233,16 +255,26 @@ def _nvml(variables: Mapping[str, str]) -> Nvml:
     return Nvml(folders=[folder for folder, _ in Places(variables=variables).folders()])
 
 
-def runtimes(variables: Mapping[str, str], lock: Callable[[], Lock] = lambda: EMPTY) -> Runtimes:
-    return Runtimes(home("DATA", ".local/share"), home("CACHE", ".cache"), variables, lock)
+def runtimes(variables: Mapping[str, str], lock: "Callable[[], Lock] | None" = None) -> "Runtimes":
+    from orchestrator.lockfile import EMPTY
+    from orchestrator.runtimes.catalogue import Runtimes
+
+    return Runtimes(home("DATA", ".local/share"), home("CACHE", ".cache"), variables, lock or (lambda: EMPTY))
+
+
+def _cuda(variables: Mapping[str, str]) -> CudaReader:
+    from orchestrator.cuda.mender import CudaReader
+
+    return CudaReader(variables, home("CACHE", ".cache"))
 
 
 def _runtime_env(variables: Mapping[str, str]) -> Callable[[RuntimeSpec], Mapping[str, str]]:
     """What activating a conda environment sets, once it was looked into."""
-    reader = runtime_reader(variables)
 
     def read(spec: RuntimeSpec) -> Mapping[str, str]:
-        info = reader.state(spec).info if spec.kind == "conda" else None
+        from orchestrator.cli.homes import runtime_reader
+
+        info = runtime_reader(variables).state(spec).info if spec.kind == "conda" else None
         return info.env if info else {}
 
     return read

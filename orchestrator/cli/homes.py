@@ -3,9 +3,11 @@
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from orchestrator.lockfile import EMPTY, Lock
-from orchestrator.runtimes.catalogue import RuntimeReader
+if TYPE_CHECKING:
+    from orchestrator.lockfile import Lock
+    from orchestrator.runtimes.catalogue import RuntimeReader
 
 
 def home(kind: str, default: str) -> Path:
@@ -15,5 +17,8 @@ def home(kind: str, default: str) -> Path:
     return Path(os.environ.get(f"XDG_{kind}_HOME") or Path.home() / default) / "orch"
 
 
-def runtime_reader(variables: Mapping[str, str], lock: Callable[[], Lock] = lambda: EMPTY) -> RuntimeReader:
-    return RuntimeReader(home("DATA", ".local/share"), home("CACHE", ".cache"), variables, lock)
+def runtime_reader(variables: Mapping[str, str], lock: "Callable[[], Lock] | None" = None) -> "RuntimeReader":
+    from orchestrator.lockfile import EMPTY
+    from orchestrator.runtimes.catalogue import RuntimeReader
+
+    return RuntimeReader(home("DATA", ".local/share"), home("CACHE", ".cache"), variables, lock or (lambda: EMPTY))

@@ -44,7 +44,7 @@ def _text(rows: "tuple[Row, ...]", here: "Context", output: options.Output) -> s
     from orchestrator import supervision
     from orchestrator.render import document, status_json, status_text
 
-    now, pulls, watcher = here.eyes.clock.now(), here.eyes.weights.pulls(), here.eyes.state.watcher()
+    now, pulls, watcher = here.eyes.clock.now(), here.memory.pulls(), here.eyes.state.watcher()
     if output is options.Output.JSON:
         return document(status_json(rows, now, pulls) | {"watcher": supervision.as_json(watcher)})
     said = supervision.lines(watcher, now) if rows or watcher else ()

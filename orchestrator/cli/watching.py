@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import orchestrator.cuda.mender
+import orchestrator.hub.store
+import orchestrator.pins
+import orchestrator.runtimes.catalogue  # noqa: F401 (as the three above: before the forks, or each errand would)
 from orchestrator.cli.context import Context, context
 from orchestrator.cli.timed import Timed
 from orchestrator.errors import OrchError, raise_all
