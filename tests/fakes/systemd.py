@@ -123,15 +123,24 @@ class Systemd:
     def is_up(self) -> bool:
         """systemd and the user's manager are up"""
         if self.process.poll() is not None:
-            raise AssertionError(f"systemd did not boot: {(self.work / 'boot.log').read_text()}")
+            said = (self.work / "boot.log").read_text()
+            refused = any(word in said.lower() for word in ("not permitted", "denied", "read-only"))
+            raise Unbootable(f"systemd does not boot here: {said.strip()}", privilege=refused)
         if not self.pid:
             self.pid = self._first_process()
         asked = "systemctl --user is-system-running && loginctl list-users"
         return bool(self.pid) and self.run("sh", "-c", asked, check=False).startswith("running")
 
-    def _first_process(self) -> int:
+    def _outside(self) -> int:
+        """The pid of the process with which all of it ends; 0 as long as there is none."""
         try:
-            outside = int((self.work / "outside.pid").read_text())
+            return int((self.work / "outside.pid").read_text())
+        except (OSError, ValueError):
+            return 0
+
+    def _first_process(self) -> int:
+        outside = self._outside()
+        try:
             children = Path(f"/proc/{outside}/task/{outside}/children").read_text().split()
             return int(children[0]) if children and Path(f"/proc/{children[0]}/comm").read_text() == "systemd\n" else 0
         except (OSError, ValueError):
@@ -155,10 +164,8 @@ class Systemd:
 
     def close(self) -> None:
         """Ends all of it."""
-        if self.pid:
-            subprocess.run([*self.become_root, "kill", "-KILL", str(self.pid)], check=False, capture_output=True)
-        elif self.process.poll() is None:
-            subprocess.run([*self.become_root, "kill", "-KILL", str(self.process.pid)], check=False)
+        if outside := self._outside():
+            subprocess.run([*self.become_root, "kill", "-KILL", str(outside)], check=False, capture_output=True)
         self.process.wait(timeout=30)
 
 
