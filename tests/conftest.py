@@ -136,6 +136,12 @@ def systemd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systemd]:
     system.close()
 
 
+@pytest.fixture(scope="session")
+def systemd_analyze() -> str:
+    """The command that judges a unit; it needs no systemd that runs."""
+    return shutil.which("systemd-analyze") or missing("judging a unit takes systemd-analyze (systemd)")
+
+
 @pytest.fixture
 def other_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder that no hard link leads to from the others."""
