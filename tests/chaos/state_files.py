@@ -25,14 +25,14 @@ def files_damaged(scene: Scene) -> None:
     """Whatever of it can be read no more: what runs goes on, and is known again."""
     _stage(scene)
     for _ in range(scene.random.randint(1, 4)):
-        _damage(scene, scene.random.choice(_files(scene)))
+        damage(scene, scene.random.choice(files(scene)))
 
 
 def records_damaged(scene: Scene) -> None:
     """All of them, and one engine is dead besides."""
     _stage(scene)
     for name in scene.ports:
-        _damage(scene, scene.folder(name) / "record.json")
+        damage(scene, scene.folder(name) / "record.json")
     if scene.chance(0.5):
         scene.witness.dismiss("a")
         scene.kill_all("a")
@@ -40,7 +40,7 @@ def records_damaged(scene: Scene) -> None:
 
 def files_removed(scene: Scene) -> None:
     _stage(scene)
-    for path in scene.random.sample(_files(scene), 3):
+    for path in scene.random.sample(files(scene), 3):
         path.unlink()
         scene.recorded.discard(path.parent.name)
         scene.tell(f"removed {path.relative_to(scene.state)}")
@@ -98,12 +98,12 @@ def _stage(scene: Scene) -> None:
     scene.guard("a", "still")
 
 
-def _files(scene: Scene) -> list[Path]:
+def files(scene: Scene) -> list[Path]:
     """All of the state but the logs, which are the engines' own."""
     return sorted(path for path in scene.state.rglob("*") if path.is_file() and path.suffix != ".log")
 
 
-def _damage(scene: Scene, path: Path) -> None:
+def damage(scene: Scene, path: Path) -> None:
     whole = path.read_bytes()
     broken = scene.random.choice([b"", whole[: scene.random.randrange(len(whole) + 1)], *GARBAGE])
     path.write_bytes(broken)

@@ -5,9 +5,12 @@ import signal
 from deploy_kit import alive, in_session
 from fakes.sandbox import Background, wait_until
 
+from chaos import state_files, times
+from chaos.clock import Clock
 from chaos.scene import Scene
 
 PATIENCE = 30.0  # seconds for the watcher to have mended what was done; far more than it takes
+LOOK = 120.0  # seconds for what it sees only by looking, which it does every half minute
 
 
 def watcher_killed(scene: Scene) -> None:
@@ -81,6 +84,66 @@ def crashed_again_and_again_under_watch(scene: Scene) -> None:
     scene.apply("a")
     assert not _given_up(scene)
     _converges(scene, command)
+
+
+def stopped_under_watch(scene: Scene) -> None:
+    """Whoever stops an engine has half a minute to look around; then it counts as hung."""
+    _stage(scene)
+    command = _watch(scene)
+    pid = scene.engine("a")
+    scene.send(pid, signal.SIGSTOP, "the API server of a")
+    wait_until(lambda: scene.engine("a") not in {0, pid}, LOOK)
+    _converges(scene, command)
+    assert "stopped" in scene.record("a")["deaths"][-1]["why"]
+
+
+def clock_jumps_under_watch(scene: Scene) -> None:
+    """By years, to either side, and something crashes each time; nobody waits for a year, and nothing else is
+    touched."""
+    clock = Clock(scene)
+    _stage(scene)
+    scene.lasting["still"] = scene.engine("still")
+    command = _watch(scene)
+    for _ in range(2):
+        clock.jump()
+        scene.pause(0.5)
+        pid = scene.engine("a")
+        scene.kill(pid, "the API server of a")
+        wait_until(lambda: scene.engine("a") not in {0, pid}, PATIENCE)  # noqa: B023 (it is asked at once)
+        clock.jump()
+        _converges(scene, command)
+
+
+def state_damaged_under_watch(scene: Scene) -> None:
+    """While it watches; what it cannot know any more it leaves alone."""
+    _stage(scene)
+    command = _watch(scene)
+    for _ in range(scene.random.randint(1, 3)):
+        state_files.damage(scene, scene.random.choice(state_files.files(scene)))
+        scene.pause(0.5)
+    if scene.chance(0.5):
+        scene.kill_all("a")
+        scene.pause(1.0)
+    assert command.process.poll() is None, command.output
+    command.process.terminate()
+    assert command.process.wait(30) == 0, command.output
+    assert "Traceback" not in command.output, command.output
+
+
+def rebooted_under_watch(scene: Scene) -> None:
+    """The machine starts anew, and the watcher with it: everything comes back by itself, but for what was stopped."""
+    scene.deploy("a", "b", "off")
+    scene.orch("stop", "off")
+    for name in ("a", "b"):
+        scene.kill_all(name)
+    times.another_boot(scene, "a", "b", "off")
+    command = scene.begin("watch")
+    wait_until(lambda: scene.engine("a") and scene.engine("b"), PATIENCE)
+    wait_until(lambda: scene.orch("status", "a", "b", "--check", code=None).code == 0, PATIENCE)
+    assert not scene.engine("off"), "it was stopped on purpose"
+    command.process.terminate()
+    assert command.process.wait(30) == 0, command.output
+    scene.lasting = {name: scene.engine(name) for name in ("a", "b")}
 
 
 def edited_under_watch(scene: Scene) -> None:
