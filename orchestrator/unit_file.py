@@ -60,6 +60,8 @@ StartLimitIntervalSec=0
 [Service]
 Type=exec
 ExecStart={_quoted(unit.python)} {_words(["-m", "orchestrator", "watch", "--root", unit.root])}
+# To look at the files at once.
+ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=1
 SuccessExitStatus=130
