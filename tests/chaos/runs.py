@@ -53,6 +53,29 @@ SCENARIOS: dict[str, Scenario] = {
     )
 }
 WITH_MOUNTS = {"state-read-only", "disk-full"}
+SHORT = (  # one of each kind: what `make test` has the time for
+    "apply-killed",
+    "apply-killed-as-an-engine-is-born",
+    "restart-killed",
+    "delete-killed",
+    "rollback-killed",
+    "api-server-killed",
+    "engine-killed-while-it-starts",
+    "engine-stopped-and-continued",
+    "files-damaged",
+    "state-removed",
+    "state-read-only",
+    "disk-full",
+    "clock-jumped",
+    "pid-reused",
+    "rebooted",
+    "applies-at-once",
+    "watcher-killed",
+    "watched-twice",
+    "crashed-under-watch",
+    "clock-jumps-under-watch",
+    "all-at-once-under-watch",
+)
 QUICK = [name for name in SCENARIOS if name != "stopped-under-watch"]  # a watcher looks every half minute
 
 
