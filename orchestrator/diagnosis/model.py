@@ -1,0 +1,101 @@
+"""The values of a diagnosis."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from orchestrator.model import Scalar
+
+Stage = Literal[
+    "",
+    "environment",
+    "imports",
+    "config",
+    "download",
+    "load",
+    "compile",
+    "profiling",
+    "capture",
+    "warmup",
+    "serving",
+]
+"""How far a start came, in the order in which an engine goes through them; empty where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a log. ``number`` is 1-based; ``process`` and ``pid`` as the engine's own prefix tells them
+    ("APIServer", "EngineCore", "Worker_TP0"; empty and 0 where it tells none); ``text`` is without that prefix and
+    without control codes, of a progress bar its last state. ``level``: "INFO", "WARNING", "ERROR" or ""."""
+
+    number: int
+    text: str
+    process: str = ""
+    pid: int = 0
+    level: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the engine ended, as far as that is known. ``oom_killed``: by the kernel, for want of memory; None where
+    nobody can tell. ``timed_out``: it lived on, and was not ready within its time. ``hung``: it had been ready, and
+    no longer served."""
+
+    code: int | None = None
+    signal: int | None = None
+    oom_killed: bool | None = None
+    before_ready: bool = True
+    timed_out: bool = False
+    hung: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cure:
+    """What a person does about it. ``set`` maps a field to a value: of the profile, by its dotted path
+    ("serve.max_model_len"), or of its environment, with "environment." in front. Values and texts may hold ``{name}``:
+    a group of the pattern, a fact, or a number made of those (`amounts`); a value of which one is unknown is left out.
+    ``command`` is for a shell."""
+
+    set: Mapping[str, Scalar] = field(default_factory=dict)
+    command: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One way to fail. ``title`` says it in a few words, ``means`` in two sentences. It fits when one of ``patterns``
+    is found in a line, one of ``beside`` (where there are any) in what the same process says there, or the start was
+    in one of ``stages`` then; and, where it names ``endings``, the engine ended in one of these ways: a name of a
+    property of Ending, or "signal 9", "code 1". A signature without patterns goes by its endings alone. ``issues``:
+    "vllm 1234", a project and a number there. ``final``: another start with the same inputs ends the same way."""
+
+    id: str
+    title: str
+    means: str
+    patterns: tuple[re.Pattern[str], ...] = ()
+    beside: tuple[re.Pattern[str], ...] = ()
+    stages: tuple[Stage, ...] = ()
+    endings: tuple[str, ...] = ()
+    cure: Cure = Cure()
+    issues: tuple[str, ...] = ()
+    final: bool = True
+    example: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Why it ended, or what is known instead. ``signature`` is None for a failure that the catalogue does not hold.
+    ``evidence`` are lines of the log, the one that decided first. ``changes`` maps fields to new values, as in Cure;
+    ``diff`` is the same as a person pastes it. ``final`` is None where nobody can tell."""
+
+    signature: Signature | None
+    stage: Stage
+    title: str
+    evidence: tuple[Line, ...] = ()
+    means: str = ""
+    cure: tuple[str, ...] = ()
+    diff: tuple[str, ...] = ()
+    changes: Mapping[str, Scalar] = field(default_factory=dict)
+    issues: tuple[str, ...] = ()
+    final: bool | None = None

@@ -1,0 +1,1 @@
+"""Reads the catalogue of signatures that is shipped with orch."""
