@@ -70,7 +70,7 @@ fmt: $(STAMP) ## format, and fix what can be fixed
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(STAMP) ## measure the commands, and how fast weights come (5 minutes)
+bench: $(STAMP) ## measure the commands, how fast weights come, how soon what died is back (8 minutes)
 	@$(BIN)/python -m tests.bench
 
 clean: ## remove .venv/ and all caches; what runs goes on running
