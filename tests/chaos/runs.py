@@ -56,7 +56,6 @@ WITH_MOUNTS = {"state-read-only", "disk-full"}
 SHORT = (  # one of each kind: what `make test` has the time for
     "apply-killed",
     "apply-killed-as-an-engine-is-born",
-    "restart-killed",
     "delete-killed",
     "rollback-killed",
     "api-server-killed",
