@@ -52,33 +52,40 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Cure:
-    """What a person does about it. ``set`` maps a field to a value: of the profile, by its dotted path
-    ("serve.max_model_len"), or of its environment, with "environment." in front. Values and texts may hold ``{name}``:
-    a group of the pattern, a fact, or a number made of those (`amounts`); a value of which one is unknown is left out.
-    ``command`` is for a shell."""
+    """What a person does about it. ``set`` maps a field to a value, and ``remove`` names fields: of the profile, by
+    their dotted path ("serve.max_model_len"), or of its environment, with "environment." in front. All texts may hold
+    ``{name}``: a group of the pattern, a fact, or a number made of those (`amounts`). A field of which one is unknown
+    is left alone. ``command`` is for a shell."""
 
     set: Mapping[str, Scalar] = field(default_factory=dict)
+    remove: tuple[str, ...] = ()
     command: str = ""
     advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """One way to fail. ``title`` says it in a few words, ``means`` in two sentences. It fits when one of ``patterns``
-    is found in a line, one of ``beside`` (where there are any) in what the same process says there, or the start was
-    in one of ``stages`` then; and, where it names ``endings``, the engine ended in one of these ways: a name of a
-    property of Ending, or "signal 9", "code 1". A signature without patterns goes by its endings alone. ``issues``:
-    "vllm 1234", a project and a number there. ``final``: another start with the same inputs ends the same way."""
+    """One way to fail. ``title`` says it in a few words, ``means`` in two sentences; how they are matched stands in
+    `match`.
+
+    ``patterns`` are looked for in errors, ``hints`` in lines of any level, ``last`` in the last lines of all. Where
+    ``beside`` or ``stages`` are given, one of ``beside`` must stand anywhere in the log, or the start have been in one
+    of ``stages``. ``endings`` must all hold: a name of `endings.CONDITIONS`, "signal N", "code N" or "fact NAME".
+    ``general``: what else was found tells more. ``issues``: a project and a number there ("vllm 1234"). ``final``:
+    another start with the same inputs ends the same way. ``example`` is an excerpt of a log that shows it."""
 
     id: str
     title: str
     means: str
     patterns: tuple[re.Pattern[str], ...] = ()
+    hints: tuple[re.Pattern[str], ...] = ()
+    last: tuple[re.Pattern[str], ...] = ()
     beside: tuple[re.Pattern[str], ...] = ()
     stages: tuple[Stage, ...] = ()
     endings: tuple[str, ...] = ()
     cure: Cure = Cure()
     issues: tuple[str, ...] = ()
+    general: bool = False
     final: bool = True
     example: str = ""
 
@@ -86,8 +93,9 @@ class Signature:
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
     """Why it ended, or what is known instead. ``signature`` is None for a failure that the catalogue does not hold.
-    ``evidence`` are lines of the log, the one that decided first. ``changes`` maps fields to new values, as in Cure;
-    ``diff`` is the same as a person pastes it. ``final`` is None where nobody can tell."""
+    ``evidence`` are lines of the log, the one that decided first. ``changes`` maps fields to new values, as in Cure,
+    None for one to be removed; ``diff`` is the same as a person pastes it. ``cure`` are the command, then the advice;
+    for an unknown failure, the lines of a signature of it. ``final`` is None where nobody can tell."""
 
     signature: Signature | None
     stage: Stage

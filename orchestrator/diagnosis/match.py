@@ -1,0 +1,164 @@
+"""Which signature tells why an engine ended.
+
+Every signature whose endings hold is tried, and the best of what was found wins:
+
+1. its specific patterns in errors; then an ending that says enough by itself (the kernel killed it, or it waited and
+   its last lines match); then general patterns (`Signature.general`) in errors; then hints, in lines of any level,
+   for a cause may have been a warning; then an ending that says little (it was not ready in time);
+2. among equals, one whose ``beside`` was found goes before one that only its stage fits, and either before one that
+   asked for none;
+3. then what the process said that failed first (`errors_of`), before what others said of it or after it;
+4. then the earliest line: the first error is the root, the last is an echo.
+
+So the root cause wins over its echoes, and the specific over the general, even if the general one came first: a
+compiler's "cannot find -lcuda" over the exception that wraps it. Errors are lines of level ERROR or worse and lines
+without a level, without the frames of tracebacks: what a healthy start warns of never counts by itself. Of an engine
+that had been ready only what it said since it last served counts.
+
+If nothing is found, the first error of the process that failed first is shown, and how to write a signature of it.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.diagnosis.cure import prescribe, say
+from orchestrator.diagnosis.endings import holds
+from orchestrator.diagnosis.errors_of import Trouble, after, find, was_ready
+from orchestrator.diagnosis.model import Diagnosis, Ending, Line, Signature, Stage
+from orchestrator.diagnosis.said import said
+from orchestrator.model import Scalar
+
+LAST = 12
+"""How many lines from the end `Signature.last` is looked for in."""
+KERNEL = "kernel"
+"""The fact that holds lines of the kernel's log, and the process that they stand under, as number 0."""
+_SPECIFIC, _ENDED, _GENERAL, _HINTED, _ENDED_SOMEHOW = range(5)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    rank: tuple[int, int, int, int, str]
+    signature: Signature
+    line: Line | None
+    groups: Mapping[str, Scalar]
+
+
+def diagnose(
+    lines: Sequence[Line],
+    ending: Ending,
+    stage: Stage,
+    signatures: Iterable[Signature],
+    facts: Mapping[str, Scalar] | None = None,
+) -> Diagnosis:
+    """Why it ended. ``facts`` holds what is known from elsewhere: the deployment's fields by their dotted path
+    ("serve.max_model_len", "environment.env.X"), its "name", "environment", "profile_file" and "environment_file",
+    the "python" of its runtime, who "holders" of its cards' memory are, "peers_blocked", and lines of the kernel's log
+    ("kernel"). Any may be missing."""
+    known = facts or {}
+    everything = (*_kernel(known), *lines)
+    trouble = find(everything, ending)
+    found = [
+        one
+        for signature in signatures
+        if all(holds(condition, ending, lines, known) for condition in signature.endings)
+        and (one := _try(signature, everything, trouble, stage))
+    ]
+    if not found:
+        return _unknown(trouble, lines, ending, stage)
+    best = min(found, key=lambda one: one.rank)
+    values = {**said(lines), **{name: fact for name, fact in known.items() if fact != ""}, **best.groups}
+    filled = prescribe(best.signature.cure, values)
+    return Diagnosis(
+        best.signature,
+        stage,
+        say(best.signature.title, values),
+        _evidence(best.line, trouble, everything),
+        say(best.signature.means, values),
+        filled.words,
+        filled.diff,
+        filled.changes,
+        best.signature.issues,
+        best.signature.final,
+    )
+
+
+def _kernel(facts: Mapping[str, Scalar]) -> list[Line]:
+    return [Line(0, text, KERNEL) for text in str(facts.get(KERNEL) or "").split("\n") if text.strip()]
+
+
+def _try(signature: Signature, lines: Sequence[Line], trouble: Trouble, stage: Stage) -> _Found | None:
+    fit = _context(signature, lines, stage)
+    if fit is None:
+        return None
+    best: _Found | None = None
+    for kind, patterns, where in _places(signature, lines, trouble):
+        for line, match in _matches(patterns, where):
+            rank = (kind, fit, 0 if trouble.root(line) else 1, line.number, signature.id)
+            if best is None or rank < best.rank:
+                best = _Found(rank, signature, line, {name: text for name, text in match.groupdict().items() if text})
+    if best is None and signature.endings and not (signature.patterns or signature.hints or signature.last):
+        kind = _ENDED_SOMEHOW if signature.general else _ENDED
+        return _Found((kind, fit, 0, -len(signature.endings), signature.id), signature, None, {})
+    return best
+
+
+def _context(signature: Signature, lines: Sequence[Line], stage: Stage) -> int | None:
+    """How well what stands around it fits, 0 best; None: not at all."""
+    if not signature.beside and not signature.stages:
+        return 2
+    if any(pattern.search(line.text) for pattern in signature.beside for line in lines):
+        return 0
+    return 1 if stage in signature.stages else None
+
+
+def _places(
+    signature: Signature, lines: Sequence[Line], trouble: Trouble
+) -> Iterator[tuple[int, Sequence[re.Pattern[str]], Sequence[Line]]]:
+    yield _GENERAL if signature.general else _SPECIFIC, signature.patterns, trouble.errors
+    yield _ENDED, signature.last, lines[-LAST:]
+    yield _HINTED, signature.hints, lines
+
+
+def _matches(patterns: Sequence[re.Pattern[str]], lines: Sequence[Line]) -> Iterator[tuple[Line, re.Match[str]]]:
+    for line in lines:
+        for pattern in patterns:
+            if match := pattern.search(line.text):
+                yield line, match
+                break
+
+
+def _evidence(line: Line | None, trouble: Trouble, lines: Sequence[Line]) -> tuple[Line, ...]:
+    if line is not None:
+        return (line,)
+    return tuple(one for one in (trouble.first,) if one) or tuple(lines[-1:])
+
+
+def _unknown(trouble: Trouble, lines: Sequence[Line], ending: Ending, stage: Stage) -> Diagnosis:
+    evidence = [line for line in (trouble.first, trouble.last) if line]
+    for at, line in enumerate(evidence):
+        follows = after(line, trouble.errors)
+        if re.search(r"validation errors? for \w+$|:$", line.text.rstrip()) and follows:
+            evidence[at] = follows
+    if evidence:
+        title = "this failure is not in the catalogue"
+    elif was_ready(lines) or not ending.before_ready:
+        title = "it ended without a word about why"
+    else:
+        title = "it ended before it was ready, without a word about why"
+    shown = tuple(dict.fromkeys(evidence)) or tuple(lines[-1:])
+    return Diagnosis(None, stage, title, shown, cure=_lesson(evidence[0]) if evidence else ())
+
+
+def _lesson(line: Line) -> tuple[str, ...]:
+    """A signature for this line, for someone to complete."""
+    name = re.sub(r"[^a-z0-9]+", "-", line.text[:60].lower()).strip("-")[:32].strip("-") or "new"
+    pattern = re.sub(r"[^A-Za-z0-9 :_.,/-]+", ".+", line.text.strip())[:90].replace(".", r"\.").replace(r"\.+", ".+")
+    return (
+        "[[signature]]",
+        f'id = "{name}"',
+        'title = "what went wrong, in a few words"',
+        'means = "What that is. How it comes about."',
+        f"patterns = ['{pattern}']",
+        'advice = "what a person does about it"',
+    )
