@@ -31,6 +31,7 @@ from orchestrator.revisions import surplus
 
 SCHEMA = 1
 LOGS_KEPT = 10
+ROOM = 1 << 20  # bytes: a record and a revision, each with the files' text, and the first of a log
 REVISIONS_KEPT = 20
 _REVISION = re.compile(r"[1-9][0-9]{0,8}\.json")
 _LOG = re.compile(r"[0-9]{5,9}-[0-9a-f]{8}\.log")
@@ -146,10 +147,10 @@ class State(StateReader):
         return attempt, log
 
     def check_writable(self, name: str) -> None:
-        """Raises HostError unless a log and a record could be written now."""
+        """Raises HostError unless there is room now for all that a start writes."""
         folder = self.folder / name
         with _refusals(folder):
-            write_text(folder / "logs" / ".probe", "x" * 4096)
+            write_text(folder / "logs" / ".probe", "x" * ROOM)
             (folder / "logs" / ".probe").unlink()
 
     @contextlib.contextmanager

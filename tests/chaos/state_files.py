@@ -17,8 +17,8 @@ GARBAGE = (
     b'{"schema": 99}',
     b"[" * 9000,
 )
-DISK = 1 << 20  # bytes
-ROOM = (0, 4096, 8192, 16384, 32768, 65536)  # bytes: for nothing, for one file or so, for some, for most
+DISK, ENOUGH = 4 << 20, 2 << 20  # bytes
+ROOMS = (0, 4096, 8192, 16384, 65536, 512 << 10, ENOUGH)  # bytes: for nothing, for one file or so, for some, for all
 
 
 def files_damaged(scene: Scene) -> None:
@@ -74,17 +74,19 @@ def state_read_only(scene: Scene) -> None:
 
 
 def disk_full(scene: Scene) -> None:
-    """Before anything begins, or in the middle of it."""
+    """Where there is not room enough for all that a start writes, nothing is stopped for it."""
     mounts.small_disk(Path(scene.env["XDG_STATE_HOME"]), DISK)
     _stage(scene)
+    pid = scene.engine("a")
     scene.edit("a")
-    room = ROOM[scene.nth(len(ROOM)) - 1]
-    if room:
+    room = ROOMS[scene.nth(len(ROOMS)) - 1]
+    if room == ENOUGH:
         scene.witness.dismiss("a")
     ballast = mounts.fill(scene.state, room)
     scene.tell(f"the disk of the state has {room} bytes left")
-    scene.orch("apply", "profiles", "--yes", code=None)
+    scene.orch("apply", "profiles", "--yes", code=0 if room == ENOUGH else 1)
     scene.orch("status")
+    assert (scene.engine("a") == pid) == (room < ENOUGH)
     ballast.unlink()
     scene.witness.dismiss("a")
 

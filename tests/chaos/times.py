@@ -68,10 +68,10 @@ def boot_id_forged(scene: Scene) -> None:
 
 
 def another_boot(scene: Scene, *names: str) -> None:
-    """The records are of one, and the numbers in them may be anybody's now."""
+    """The records are of one, and the number of what is dead may be anybody's now."""
     for name in names:
         _rewrite(scene, name, _of_another_boot)
-        if scene.chance(0.3):
+        if not scene.engine(name) and scene.chance(0.3):
             _rewrite(scene, name, lambda record: _named(record, scene.innocent.pid, 1))
     scene.tell("the records are of another boot")
 
