@@ -53,23 +53,29 @@ class Bar:
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Times are seconds of the caller's clock: of the start, of the beginning of the ``step`` (an index into
-    `Stages.steps`), and of the last line. ``seconds`` is what each finished stage took; ``bar`` belongs to this step;
-    ``measured`` goes by name."""
+    `Stages.steps`), and of the last line. ``ahead`` are the stages that may come yet, ``seconds`` is what each took so
+    far, the present one from the step before; ``bar`` belongs to this step, ``measured`` goes by name."""
 
     started: float
     since: float
     at: float
-    step: int = 0
-    stage: Stage = "environment"
+    step: int
+    stage: Stage
+    ahead: frozenset[Stage]
     seconds: Mapping[Stage, float] = field(default_factory=dict)
     bar: Bar | None = None
     facts: frozenset[str] = frozenset()
     measured: Mapping[str, Measured] = field(default_factory=dict)
 
+    @property
+    def fraction(self) -> float | None:
+        """Of this step, where a bar tells it."""
+        return self.bar.fraction if self.bar else None
 
-def begin(at: float) -> Progress:
+
+def begin(stages: Stages, at: float) -> Progress:
     """Of an engine whose process is made now."""
-    return Progress(at, at, at)
+    return Progress(at, at, at, 0, stages.steps[0], frozenset(stages.steps[1:]))
 
 
 def advance(stages: Stages, progress: Progress, text: str, at: float) -> Progress:
@@ -92,7 +98,7 @@ def replay(stages: Stages, texts: Sequence[str]) -> Progress:
     """Of a log that is read afterwards, by the times that the engine wrote into it, in seconds since the year began.
     What came before the first of them took no time that anyone knows."""
     at = next((at for text in texts if (at := stamp(text)) is not None), 0.0)
-    progress = begin(at)
+    progress = begin(stages, at)
     for text in texts:
         now = stamp(text)
         progress = advance(stages, progress, text, progress.at if now is None else _later(now, progress.at))
@@ -110,9 +116,10 @@ def stamp(text: str) -> float | None:
 
 
 def spent(progress: Progress, now: float) -> dict[Stage, float]:
-    """Seconds of each stage so far, the present one included."""
+    """Seconds of each stage so far, the present one included; to serve is none that a start takes time for."""
     total = dict(progress.seconds)
-    total[progress.stage] = total.get(progress.stage, 0.0) + max(0.0, now - progress.since)
+    if progress.stage != "serving":
+        total[progress.stage] = total.get(progress.stage, 0.0) + max(0.0, now - progress.since)
     return total
 
 
@@ -133,6 +140,7 @@ def _reach(stages: Stages, progress: Progress, step: int) -> Progress:
         progress,
         step=step,
         stage=stages.steps[step],
+        ahead=frozenset(stages.steps[step + 1 :]),
         since=progress.at,
         seconds=spent(progress, progress.at),
         bar=None,
