@@ -1,5 +1,5 @@
 """What a watcher sleeps on: it rings when one of the heeded processes is gone, when a signal came, and when somebody
-pulls it; nothing is polled."""
+pulls it."""
 
 import os
 import select
@@ -30,7 +30,10 @@ class Bell:
         for key in self._heeded.keys() & lost:
             self._forget(key)
         for key in wanted.keys() - self._heeded.keys():
-            handle = proc.open_exact(wanted[key])
+            try:
+                handle = proc.open_exact(wanted[key])
+            except OSError:  # no descriptor is left: a later look sees what became of it
+                continue
             if handle is None:
                 self.pull()
             else:

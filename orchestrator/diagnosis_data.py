@@ -20,7 +20,7 @@ SHIPPED = Path(__file__).resolve().parent / "diagnosis" / "data"
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "troubleshooting.md"
 _TEXTS = ("id", "title", "means", "example")
 _PATTERNS = ("patterns", "hints", "last", "beside")
-_LISTS = ("stages", "endings", "issues")
+_LISTS = ("stages", "endings", "issues", "over")
 _FLAGS = ("general", "final")
 _CURE = ("set", "remove", "command", "advice")
 _TRIED = ("ending", "stage", "facts", "expect")  # what the tests of an entry need, of no use here
@@ -83,12 +83,13 @@ def _signature(entry: Mapping[str, Any]) -> Signature:
         _text(entry, "id"),
         _text(entry, "title"),
         _text(entry, "means"),
-        **compiled,  # type: ignore[arg-type]
+        **compiled,
         stages=lists["stages"],  # type: ignore[arg-type]
         endings=lists["endings"],
         cure=Cure(entry.get("set", {}), lists["remove"], entry.get("command", ""), entry.get("advice", "")),
         issues=lists["issues"],
         general=bool(entry.get("general", False)),
+        over=lists["over"],
         final=bool(entry.get("final", True)),
         example=str(entry.get("example", "")),
     )

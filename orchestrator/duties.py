@@ -53,7 +53,7 @@ def attend(name: str, ended: Exit | None, hung: str, world: World) -> Json:
 
 
 def follow_files(wanted: Wanted, world: World, show: Callable[[Plan], None]) -> Json:
-    """The whole set, as far as the files have moved; {"names": of all of the set, "error", "final"}."""
+    """The whole set, as far as the files have moved; {"names": of all of the set, "error", "final", "said"}."""
     desired = wanted(world)
     names: Json = {"names": [one.name for one in desired]}
     chosen = _moved(desired, observe(world, desired))
@@ -66,7 +66,9 @@ def follow_files(wanted: Wanted, world: World, show: Callable[[Plan], None]) -> 
         return names
     outcome = turn(lambda seen: reconcile(_moved(moved, seen), seen), moved, world, show)
     _tell(outcome, world)
-    return names if outcome.error is None else names | {"error": str(outcome.error), "final": outcome.error.final}
+    if outcome.error is None:
+        return names
+    return names | {"error": str(outcome.error), "final": outcome.error.final, "said": True}
 
 
 def report(wanted: Wanted, eyes: Eyes, text: Callable[[Plan], str]) -> Json:
@@ -107,7 +109,8 @@ def _now(task: Due) -> bool:
 def _serves_as_recorded(record: Record, live: Instance, task: Due) -> bool:
     """A person may have stopped it, or started it anew, since it was found hanging."""
     known = record.attempt is not None and live.marker.attempt == record.attempt.id
-    return known and task.what == "rest" and record.intent is Intent.RUNNING and not record.given_up
+    mourned = any(one.attempt == live.marker.attempt for one in record.deaths)
+    return known and not mourned and task.what == "rest" and record.intent is Intent.RUNNING and not record.given_up
 
 
 def _mourn(record: Record, ended: Exit | None, hung: str, world: World) -> Record:

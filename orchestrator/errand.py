@@ -15,6 +15,7 @@ from orchestrator.errors import OrchError
 from orchestrator.model import Json
 
 Work = Callable[[], Json]
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Errands:
@@ -23,7 +24,7 @@ class Errands:
     def __init__(self, settle: Callable[[], None]) -> None:
         """``settle`` comes first in each fork, to let go of what is the parent's alone."""
         self._settle = settle
-        self._out: dict[int, tuple[str, int]] = {}  # by pid: the key, and where the answer comes from
+        self._out: dict[int, tuple[str, int]] = {}  # by pid: the key, and where the answer will be
 
     def __bool__(self) -> bool:
         return bool(self._out)
@@ -32,25 +33,28 @@ class Errands:
         return any(key == one for one, _ in self._out.values())
 
     def send(self, key: str, work: Work) -> None:
-        reader, writer = os.pipe()
+        answer = os.memfd_create("errand")  # no pipe: nobody reads before the end, and it may be long
         sys.stderr.flush()
-        with warnings.catch_warnings():
-            # Other threads are not in the fork, and none of them holds a lock that the work takes.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
-        if pid == 0:
-            os.close(reader)
-            _do(work, self._settle, writer)
-        os.close(writer)
-        self._out[pid] = key, reader
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # until the fork hears them for itself
+        try:
+            with warnings.catch_warnings():
+                # Other threads are not in the fork, and none of them holds a lock that the work takes.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                pid = os.fork()
+            if pid == 0:
+                _do(work, self._settle, answer)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._out[pid] = key, answer
 
     def returned(self, ended: Iterable[int]) -> Iterator[tuple[str, Json]]:
         """Of these processes the errands, each with what its work returned; {"error": TEXT, "final": BOOL} for an
         OrchError, or an end without an answer."""
         for pid in ended:
             if pid in self._out:
-                key, reader = self._out.pop(pid)
-                with os.fdopen(reader, "rb") as stream:
+                key, answer = self._out.pop(pid)
+                with os.fdopen(answer, "rb") as stream:
+                    stream.seek(0)
                     said = stream.read()
                 yield key, json.loads(said) if said else {"error": "it was ended before it was done", "final": False}
 
@@ -61,15 +65,17 @@ class Errands:
                 os.kill(pid, signal.SIGTERM)
 
 
-def _do(work: Work, settle: Callable[[], None], writer: int) -> NoReturn:
+def _do(work: Work, settle: Callable[[], None], answer: int) -> NoReturn:
     status = 1
     try:
         os.setsid()  # a terminal's Ctrl-C is the parent's to hand on
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        for number in (*ENDING, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         settle()
-        answer = _answer(work)
-        os.write(writer, json.dumps(answer).encode())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        said = json.dumps(_answer(work))
+        with os.fdopen(answer, "w") as stream:
+            stream.write(said)
         status = 0
     finally:
         sys.stderr.flush()

@@ -303,18 +303,22 @@ class _Walk:
     # ------------------------------------------------------------------------------------------------------- records
 
     def _remember(self, wanted: Deployment) -> None:
+        """A revision that starts once more, by whomever, keeps who made it and when."""
         record = self._record(wanted.name) or Record(wanted.name)
         now, name = self.world.clock.now(), digest(wanted.spec)
         began = self.began.get(wanted.name)
         # Only what is known: to remember a start must not build anything.
         info = self.runtimes.get(wanted.spec.runtime) or self.world.runtimes.state(wanted.spec.runtime).info
-        known = record.revision.ready_seconds if record.revision and record.revision.digest == name else 0.0
+        number = revisions.numbered(wanted, record.revision, self.world.state.next_revision(wanted.name))
+        kept = self.world.state.revisions(wanted.name)
+        first = next((one for one in kept if one.number == number and one.digest == name), None)
+        known = first.ready_seconds if first else 0.0
         revision = Revision(
-            number=revisions.numbered(wanted, record.revision, self.world.state.next_revision(wanted.name)),
+            number=number,
             digest=name,
             deployment=replace(wanted, held_back=()),
-            at=now,
-            user=self.world.host.variables.get("USER", ""),
+            at=first.at if first else now,
+            user=first.user if first else self.world.host.variables.get("USER", ""),
             runtime=info.key if info else "",
             engine=f"{info.engine} {info.version}" if info else "",
             ready_seconds=round(self.world.clock.monotonic() - began, 1) if began else known,

@@ -33,28 +33,33 @@ def hold(
 
 
 @contextlib.contextmanager
-def asking(file: Path, asker: str) -> Iterator[None]:
-    """Leaves word in ``file`` of who waits, for the holder to see. Word that cannot be left costs patience and no more;
-    of two who ask at once the later one is heard."""
-    word = f"{asker} {os.getpid()}"
-    with contextlib.suppress(OSError):
-        file.write_text(word)
+def asking(file: Path) -> Iterator[None]:
+    """Lets the holder see that somebody waits. A file that cannot be made costs patience and no more."""
     try:
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        yield
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)
         yield
     finally:
-        with contextlib.suppress(OSError):
-            if file.read_text() == word:
-                file.unlink()
+        os.close(handle)
 
 
-def asked_by(file: Path) -> str | None:
-    """Nobody, when who left word is gone."""
+def is_asked(file: Path) -> bool:
+    """Whether anybody is ``asking``; it ends with its process, however that ends."""
     try:
-        asker, pid = file.read_text().split()
-        os.kill(int(pid), 0)
-    except (OSError, ValueError):
-        return None
-    return asker
+        handle = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Reads a log as it is written, wherever it is kept, for whoever waits: asked as often as one likes, it never waits
 itself."""
 
+import math
 import os
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ class LogFollower:
         self._log, self._pieces = log, Pieces()
         self._file: int | None = None
         self._begun, self._read = False, 0
-        self._unit, self._cursor, self._asked = "", "", -JOURNAL_EVERY
+        self._unit, self._cursor, self._asked = "", "", -math.inf
 
     def poll(self) -> list[str]:
         """The lines, and the states of lines that are drawn over, that were ended since the last look; at most `MOST`

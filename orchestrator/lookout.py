@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from orchestrator.cards import lost
 from orchestrator.codec import from_json, to_json
 from orchestrator.engines import vllm
-from orchestrator.liveness import Canary, History, Sample, assess, patient, remember
+from orchestrator.liveness import LIMITS, Canary, History, Limits, Sample, assess, patient, remember
 from orchestrator.model import Deployment, Instance, Json, Record
 from orchestrator.observe import token
 from orchestrator.ports import Eyes, GpuReader, Pulse
@@ -49,11 +49,19 @@ def ask(patient: Patient, pulse: Pulse, eyes: Eyes) -> Json:
 class Lookout:
     """``hung`` and ``due`` speak of the patients that were last looked at."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self._limits = limits
         self._histories: dict[str, History] = {}  # by attempt
         self.hung: Mapping[str, str] = {}  # by attempt: why
         self.canaries: frozenset[str] = frozenset()  # attempts of which one is due
         self._cards: Mapping[str, str] = {}
+
+    def keep(self, found: Sequence[Patient]) -> None:
+        """Whoever is no patient any more is neither hung nor asked."""
+        alive = {one.marker.attempt for _, one in found}
+        self._histories = {attempt: one for attempt, one in self._histories.items() if attempt in alive}
+        self.hung = {attempt: why for attempt, why in self.hung.items() if attempt in alive}
+        self.canaries &= alive
 
     def saw(self, found: Sequence[Patient], looked: Json, now: float) -> tuple[str, ...]:
         """What ``look`` brought; ``now`` in seconds of the monotonic clock. What is new of the cards, to be told: an
@@ -69,12 +77,8 @@ class Lookout:
         self._judge(found, now)
 
     def _judge(self, found: Sequence[Patient], now: float) -> None:
-        alive = {one.marker.attempt: one for _, one in found}
-        self._histories = {attempt: one for attempt, one in self._histories.items() if attempt in alive}
-        judged = {attempt: assess(one, now, patient(drain(alive[attempt]))) for attempt, one in self._histories.items()}
+        self.keep(found)
+        limits = {one.marker.attempt: patient(one.spec.drain, self._limits) for _, one in found if one.spec}
+        judged = {attempt: assess(one, now, limits[attempt]) for attempt, one in self._histories.items()}
         self.hung = {attempt: one.why for attempt, one in judged.items() if one.state == "hung"}
         self.canaries = frozenset(attempt for attempt, one in judged.items() if one.canary)
-
-
-def drain(instance: Instance) -> float:
-    return instance.spec.drain if instance.spec else 0.0

@@ -7,6 +7,7 @@ in as values; the watcher is the only one that acts on it, so supervision has on
     lives, was ready                              rest
     lives, was ready, hung on record              start, once its time has come
     lives, not ready yet                          await
+    lives, and is not the start on record         rest (the files' business)
     started before the machine was                start, unless its policy is never
     gone, not on record as a death                mourn: record it, and judge what follows
     gone, on record                               start, once its time has come; rest when it has none
@@ -46,10 +47,12 @@ def due(record: Record | None, live: Instance | None, boot: str, now: float) -> 
     if live and live.owned:
         return REST
     known = _death_of(record, attempt)
+    if live and live.marker.attempt != attempt.id:
+        return REST
     if live:
         if known:
             return _at(record.retry_at, now, hung=True)
-        return REST if attempt.ready_at is not None and live.marker.attempt == attempt.id else Due("await")
+        return REST if attempt.ready_at is not None else Due("await")
     if known:
         return _at(record.retry_at, now)
     if attempt.boot != boot:

@@ -84,7 +84,7 @@ def _row(name: str, observed: Observed, wanted: Deployment | str | None, now: fl
         log=(instance.log if instance else "") or (record.attempt.log if record and record.attempt else ""),
         notes=(
             *_notes(phase, instance, record, mine, observed.inventory),
-            *supervision.notes(record, observed.watcher, now),
+            *supervision.notes(record, observed.watcher, now, lives=alive),
         ),
         pinned=pin.pinned if record and (pin := in_force(record)) else None,
         rejected=record.rejected if record else (),

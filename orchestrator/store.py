@@ -165,15 +165,15 @@ class State(StateReader):
                     make_folder(folder)
                     handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
                     held.callback(os.close, handle)
-                locks.hold(handle, name, events.say, partial(locks.asking, folder / "asked", asker))
+                locks.hold(handle, name, events.say, partial(locks.asking, folder / f"asked-{asker}"))
                 with _refusals(folder):
                     self._set_aside_damaged(name, events)
             held.enter_context(locks.claims(claims, events.say))
             yield
 
     def asked_by(self, name: str) -> Asker | None:
-        asked = locks.asked_by(self.folder / name / "asked")
-        return next((one for one in get_args(Asker) if one == asked), None)
+        pressing: tuple[Asker, ...] = get_args(Asker)[::-1]
+        return next((one for one in pressing if locks.is_asked(self.folder / name / f"asked-{one}")), None)
 
     def _set_aside_damaged(self, name: str, events: Events) -> None:
         file = self.folder / name / "record.json"

@@ -44,18 +44,23 @@ def as_json(watcher: Watcher | None) -> Json:
     }
 
 
-def notes(record: Record | None, watcher: Watcher | None, now: float) -> list[str]:
-    """How it stands with the starts that nobody asked for."""
+def notes(record: Record | None, watcher: Watcher | None, now: float, *, lives: bool) -> list[str]:
+    """How it stands with the starts that nobody asked for. ``lives``: its engine does, be it hung."""
     if record is None or record.attempt is None:
         return []
     found: list[str] = []
     policy = record.attempt.deployment.policy.restart
     count = len(record.deaths)
+    again = f"`orch {'restart' if lives else 'start'} {record.name}` tries again"
+    if lives and count and record.deaths[-1].attempt == record.attempt.id:
+        found.append(f"it hangs: {record.deaths[-1].why}")
     if record.given_up:
-        found.append(f"given up: {record.given_up}; `orch start {record.name}` tries again")
+        found.append(f"given up: {record.given_up}; {again}")
     elif record.retry_at is not None and covers(watcher, record.name):
         when = "now" if record.retry_at <= now else f"in {format_duration(round(record.retry_at - now))}"
         found.append(f"starts again {when} ({count} of {policy.attempts} within {format_duration(policy.window)})")
+    elif found:
+        found[0] += f"; its restart policy leaves it so, {again}"
     elif count:
         times = "once" if count == 1 else f"{count} times"
         found.append(f"ended by itself {times}, last because {record.deaths[-1].why}")

@@ -32,13 +32,13 @@ class Unit:
 
 
 def unit_name(project: str) -> str:
-    return f"orch-{project[-LONGEST_PROJECT:]}.service"
+    return f"orch-watch-{project[-LONGEST_PROJECT:]}.service"
 
 
 def instance_unit(marker: Marker) -> str:
     """The name of the unit that a start of this marker has. All of it may stand there as it is: project, name and
-    attempt are letters, digits, ".", "_" and "-"."""
-    return f"orch-{marker.project[-LONGEST_PROJECT:]}-{marker.name}-{marker.attempt}.service"
+    attempt are letters, digits, ".", "_" and "-". Its second word tells it from a watcher's, whatever those are."""
+    return f"orch-engine-{marker.project[-LONGEST_PROJECT:]}-{marker.name}-{marker.attempt}.service"
 
 
 def carried(variables: Mapping[str, str], named: Collection[str]) -> tuple[dict[str, str], tuple[str, ...]]:

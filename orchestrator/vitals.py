@@ -25,6 +25,13 @@ def members(instance: Instance) -> tuple[Member, ...]:
     return tuple(found)
 
 
+def vital(instance: Instance) -> tuple[Process, ...]:
+    """Those whose end is worth a look at once, by their names alone: not a compiler that comes and goes. Of engines
+    that give no titles the API server."""
+    titled = tuple(one for one in instance.children if one.command.startswith(TITLE))
+    return (*((instance.leader,) if instance.leader else ()), *titled)
+
+
 def _forked(process: Process) -> bool:
     return "--multiprocessing-fork" in proc.arguments(process.pid)
 

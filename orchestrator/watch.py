@@ -5,6 +5,7 @@ change of a file or of a record, a time that has come. What is to be done is an 
 this one only looks, and so stays small and in time.
 """
 
+import math
 import os
 import signal
 import time
@@ -20,17 +21,19 @@ from orchestrator.errand import Errands
 from orchestrator.errors import HostError
 from orchestrator.filewatch import FileWatch
 from orchestrator.history import attempts
+from orchestrator.liveness import LIMITS, Limits
 from orchestrator.lookout import Lookout, Patient, patients
 from orchestrator.model import Instance, Json, Record, Watcher
 from orchestrator.plan import Plan
-from orchestrator.policy import due
+from orchestrator.policy import due, wait
 from orchestrator.ports import Exit, Eyes, Pulse, World
 from orchestrator.reaper import become_reaper, reap
+from orchestrator.vitals import vital
 
 RESYNC = 600.0
 """Seconds between two looks at the files when nobody says that they changed: a secret was rotated, a disk is shared."""
-FIRST_PAUSE, LONGEST_PAUSE = 2.0, 300.0
-"""Seconds after an errand that failed: the first time, and at most."""
+ARMED = 1.0
+"""Seconds after which a watch on folders is on for sure."""
 EXITS_KEPT = 100
 FILES, PULSE, CANARY = "FILES", "PULSE", "CANARY "
 """Keys of errands, beside those about a deployment, whose names have small letters."""
@@ -51,44 +54,49 @@ class Charge:
     text: Callable[[Plan], str]
     plans_only: bool = False
     unit: str = ""
+    every: float = lookout.EVERY
+    limits: Limits = LIMITS
 
 
 @dataclass(slots=True)
 class _Pause:
-    """After ``failures`` in a row nothing is tried before ``until``, monotonic seconds; None: not before a change."""
+    """After ``failures`` in a row nothing is tried before ``until``, monotonic seconds."""
 
     failures: int = 0
-    until: float | None = 0.0
+    until: float = 0.0
 
-    def fail(self, now: float, *, final: bool) -> None:
+    def fail(self, now: float, *, final: bool = False) -> None:
+        """``final``: only somebody else can change it, so it is not tried before the next resync."""
         self.failures += 1
-        self.until = None if final else now + min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self.failures - 1))
+        self.until = now + (RESYNC if final else wait(self.failures + 2, 0.0))
 
 
 class Watch:
     def __init__(self, charge: Charge) -> None:
         self.charge = charge
         self._bell = Bell()
-        self._files = FileWatch(self._changed)
+        self._files = FileWatch(self._changed, charge.say)
         self._errands = Errands(self._settle)
-        self._lookout = Lookout()
+        self._lookout = Lookout(charge.limits)
         self._patients: tuple[Patient, ...] = ()
         self._exits: dict[int, Exit] = {}  # of processes that were not errands
         self._pauses: dict[str, _Pause] = {}
         self._names: frozenset[str] | None = None  # of the set, once the files were good
         self._edited = True
         self._next_resync = 0.0
-        self._next_pulse = time.monotonic() + lookout.EVERY
+        self._look_again = math.inf  # monotonic seconds, as the two others
+        self._next_pulse = time.monotonic() + charge.every
+        self._strange: set[str] = set()  # attempts that live and are on no record
         self._shown = ""
         self._asked: list[int] = []  # signals that ask it to end
-        self._lock = -1
+        self._alone = watchers.Alone(charge.folder)
         self._me = self._myself()
 
     def run(self) -> int:
         """Until it is asked to end: 0 after SIGTERM, 130 after Ctrl-C. What runs goes on. Raises PlanError when
         another watches this project."""
-        with watchers.alone(self.charge.folder) as self._lock:
-            watchers.say(self.charge.folder, self._me)
+        with self._alone:
+            self._say_so()
             become_reaper()
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda number, _: self._asked.append(number))
@@ -96,7 +104,7 @@ class Watch:
                 signal.signal(number, self._heard)
             try:
                 while not self._asked:
-                    self._bell.wait(self._turn())
+                    self._bell.wait(self.turn())
                 self._leave()
             finally:
                 self._files.close()
@@ -105,39 +113,61 @@ class Watch:
 
     # --------------------------------------------------------------------------------------------------- one look
 
-    def _turn(self) -> float:
+    def turn(self) -> float:
         """Looks, sends what is to be done, and says for how many seconds nothing else is due."""
         self._reap()
         now = time.monotonic()
-        if not self._errands.is_out(FILES) and self._files_are_due(now):
-            self._edited, self._next_resync = False, now + RESYNC
-            self._errands.send(FILES, self._about_files)
         records, instances = self._look()
-        until = self._pauses.get(FILES, _Pause(until=self._next_resync)).until
-        waits = [RESYNC if until is None else until - now]
-        if not self.charge.plans_only:
-            mine = [one for _, one in sorted(records.items()) if self._is_mine(one)]
-            waits += [self._attend(one, duties.living(one.name, instances)) for one in mine]
-            waits.append(self._feel(mine, instances, now))
-        self._files.on(self._folders(records.values()))
-        if self._bell.heed(process for one in instances for process in one.processes):
+        if self._files.on(self._folders(records.values())):
+            self._look_again = now + ARMED  # what was edited while the watch was not on yet
+        self._know(records, instances)
+        if self._bell.heed(process for one in instances for process in vital(one)):
             # What does that do to the other processes of its engine, or to the plan?
             self._next_pulse, self._edited = 0.0, self._edited or self.charge.plans_only
-            return 0.0
+        waits = [self._follow_files(now)]
+        if not self.charge.plans_only:
+            mine = [one for _, one in sorted(records.items()) if self._is_mine(one)]
+            self._patients = patients(mine, instances)
+            self._lookout.keep(self._patients)
+            waits += [self._attend(one, duties.living(one.name, instances)) for one in mine]
+            waits.append(self._feel(now))
         return max(0.0, min(waits))
 
     def _look(self) -> tuple[Mapping[str, Record], tuple[Instance, ...]]:
         eyes = self.charge.eyes
         if eyes.state.watcher() is None:  # somebody removed the state
+            self._alone.renew()
             self._say_so()
         records = eyes.state.records()
         return records, eyes.target.list(eyes.state.project, attempts(eyes.state.project, records.values()))
+
+    def _know(self, records: Mapping[str, Record], instances: Sequence[Instance]) -> None:
+        """What lives and is not on record is the files' business, at once. And how a process ended says nothing of a
+        living one that got its number."""
+        attempts_known = {one.attempt.id for one in records.values() if one.attempt}
+        strange = {one.marker.attempt for one in instances if one.leader and not one.owned} - attempts_known
+        self._edited = self._edited or bool(strange - self._strange)
+        self._strange = strange
+        living = {process.pid for one in instances for process in one.processes}
+        self._exits = {pid: one for pid, one in self._exits.items() if pid not in living}
+
+    def _follow_files(self, now: float) -> float:
+        """Sends an errand about the files when one is due; else the seconds until then."""
+        if self._errands.is_out(FILES):
+            return RESYNC
+        pause = self._pauses.get(FILES)
+        at = min(pause.until if pause else self._next_resync, self._look_again)
+        if not self._edited and now < at:
+            return at - now
+        self._edited, self._next_resync, self._look_again = False, now + RESYNC, math.inf
+        self._errands.send(FILES, self._about_files)
+        return RESYNC
 
     def _attend(self, record: Record, live: Instance | None) -> float:
         """Sends an errand about it when one is due; else the seconds until then."""
         name, now, eyes = record.name, time.monotonic(), self.charge.eyes
         pause = self._pauses.get(name, _Pause())
-        if self._errands.is_out(name) or pause.until is None:
+        if self._errands.is_out(name):
             return RESYNC
         if pause.until > now:
             return pause.until - now
@@ -151,18 +181,19 @@ class Watch:
         self._errands.send(name, lambda: duties.attend(name, ended, hung, self.charge.world()))
         return RESYNC
 
-    def _feel(self, mine: Sequence[Record], instances: tuple[Instance, ...], now: float) -> float:
+    def _feel(self, now: float) -> float:
         """Sends for the vital signs of those that serve; the seconds until the next time."""
-        self._patients = patients(mine, instances)
-        if now >= self._next_pulse and not self._errands.is_out(PULSE):
-            self._next_pulse = now + lookout.EVERY
-            if found := self._patients:
-                self._errands.send(PULSE, partial(lookout.look, found, self.charge.pulse, self.charge.eyes.gpus))
+        if not self._patients or self._errands.is_out(PULSE):
+            return RESYNC
+        if now >= self._next_pulse:
+            self._next_pulse = now + self.charge.every
+            look = partial(lookout.look, self._patients, self.charge.pulse, self.charge.eyes.gpus)
+            self._errands.send(PULSE, look)
         for patient in self._patients:
             attempt = patient[1].marker.attempt
             if attempt in self._lookout.canaries and not self._errands.is_out(CANARY + attempt):
                 self._errands.send(CANARY + attempt, partial(lookout.ask, patient, self.charge.pulse, self.charge.eyes))
-        return self._next_pulse - now if self._patients else RESYNC
+        return self._next_pulse - now
 
     def _is_dying(self, record: Record) -> bool:
         """Whether how it ended is about to be heard: it is our child, and some thread of it is not gone yet."""
@@ -177,10 +208,6 @@ class Watch:
             return record.name in self._names
         file = record.revision.deployment.file if record.revision else ""
         return any(file and Path(file).is_relative_to(Path(path).absolute()) for path in self.charge.paths)
-
-    def _files_are_due(self, now: float) -> bool:
-        pause = self._pauses.get(FILES, _Pause(until=self._next_resync))
-        return self._edited or (pause.until is not None and now >= pause.until)
 
     def _folders(self, records: Iterable[Record]) -> set[Path]:
         """Those of the files; and of the state, for other commands of orch change it."""
@@ -200,7 +227,7 @@ class Watch:
     def _settle(self) -> None:
         """In an errand's process."""
         self._bell.abandon()
-        os.close(self._lock)
+        os.close(self._alone.handle)
 
     def _reap(self) -> None:
         ended = reap()
@@ -211,11 +238,11 @@ class Watch:
     def _returned(self, key: str, answer: Json) -> None:
         now = time.monotonic()
         if answer.get("idle"):
-            self._pauses.setdefault(key, _Pause()).fail(now, final=False)
+            self._pauses.setdefault(key, _Pause()).fail(now)
             return
         if error := str(answer.get("error", "")):
             self._pauses.setdefault(key, _Pause()).fail(now, final=bool(answer.get("final")) and key == FILES)
-            if key != FILES or error != self._me.trouble:
+            if not answer.get("said") and (key != FILES or error != self._me.trouble):
                 self.charge.say(error)
         else:
             self._pauses.pop(key, None)

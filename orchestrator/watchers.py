@@ -1,10 +1,8 @@
 """Who keeps a project converged: the one `orch watch` that holds the lock of ``watch.json``. The lock ends with its
 process, however that ends; the file only says who it was."""
 
-import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator import proc
@@ -34,10 +32,36 @@ def say(folder: Path, watcher: Watcher) -> None:
         raise HostError(f"write {folder / 'watch.json'}", error.strerror or str(error)) from error
 
 
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[int]:
-    """Only one watches a project. Yields the handle of its lock, which a fork has to close, or it holds it as well.
-    Raises PlanError when another does, HostError when the state cannot be written."""
+class Alone:
+    """The lock of whoever watches a project: only one does. ``handle`` is the lock's, which a fork has to close, or it
+    holds it as well. Raises PlanError when another watches, HostError when the state cannot be written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.handle = -1
+
+    def __enter__(self) -> "Alone":
+        self.handle = _lock(self._folder)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        found = living(self._folder)
+        if found and found.pid == os.getpid():
+            (self._folder / "watch.json").unlink(missing_ok=True)
+        os.close(self.handle)
+
+    def renew(self) -> None:
+        """Takes it again where somebody has removed the state, and the lock with it."""
+        try:
+            there = (self._folder / "watch.lock").stat().st_ino
+        except OSError:
+            there = 0
+        if there != os.fstat(self.handle).st_ino:
+            before, self.handle = self.handle, _lock(self._folder)
+            os.close(before)
+
+
+def _lock(folder: Path) -> int:
     try:
         make_folder(folder)
         handle = os.open(folder / "watch.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -50,9 +74,4 @@ def alone(folder: Path) -> Iterator[int]:
         other = living(folder)
         who = f"pid {other.pid} does already" if other else "another orch does already"
         raise PlanError("watch this project", who, "end that one first") from None
-    try:
-        yield handle
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            (folder / "watch.json").unlink()
-        os.close(handle)
+    return handle

@@ -11,7 +11,7 @@ from orchestrator.model import Process
 
 HIERARCHIES = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup/systemd"))
 """Where the units' cgroups are: on today's systems the first, on older ones one of the others."""
-_UNIT = re.compile(r"orch-.+-[0-9]{5,9}-[0-9a-f]{8}\.service")
+_UNIT = re.compile(r"orch-engine-.+-[0-9]{5,9}-[0-9a-f]{8}\.service")
 
 
 def members() -> Mapping[str, Sequence[Process]]:

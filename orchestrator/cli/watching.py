@@ -23,9 +23,9 @@ from orchestrator.render import plan_text
 from orchestrator.watch import Charge, Watch
 
 
-def watch(paths: Sequence[str], plan_only: bool, root: str | None, state_dir: str | None) -> int:
+def charge(paths: Sequence[str], plan_only: bool, root: str | None, state_dir: str | None) -> Charge:
     here = context(root, state_dir, paths)
-    charge = Charge(
+    return Charge(
         eyes=here.eyes,
         pulse=HttpPulse(),
         world=lambda: _world(here),
@@ -38,7 +38,6 @@ def watch(paths: Sequence[str], plan_only: bool, root: str | None, state_dir: st
         plans_only=plan_only,
         unit=unit(os.environ),
     )
-    return Watch(charge).run()
 
 
 def _world(here: Context) -> World:
@@ -58,8 +57,8 @@ def _wanted(paths: Sequence[str], here: Context, eyes: Eyes) -> tuple[Deployment
 
     def judge(profile: Profile, environment: Environment) -> Findings:
         """Not by the nearest version that is known: this host has the very one, and asks it before anything stops."""
-        looked_into = reader.state(environment.runtime).info is not None
-        return rehearsal.findings(profile, environment) if looked_into else Findings(profile.source, "profile")
+        exact = not rehearsal.known(environment).note
+        return rehearsal.findings(profile, environment) if exact else Findings(profile.source, "profile")
 
     found = validate(files, Question(here.root, variables, judge=judge))
     raise_all(error for verdict in found for error in verdict.errors)
@@ -74,7 +73,7 @@ def _folders(paths: Sequence[str], here: Context) -> set[Path]:
 
 if __name__ == "__main__":
     try:
-        sys.exit(watch(**json.loads(sys.argv[1])))
+        sys.exit(Watch(charge(**json.loads(sys.argv[1]))).run())
     except OrchError as error:
         for line in str(error).splitlines():
             sys.stderr.write(f"orch: {line}\n")

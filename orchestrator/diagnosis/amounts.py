@@ -96,9 +96,20 @@ def fewer_cards(known: Known) -> int | None:
     return 1 << (int(seen).bit_length() - 1) if seen and 1 <= seen < 4096 else None
 
 
-def next_port(known: Known) -> int | None:
+def more_cards(known: Known) -> int:
+    """Twice as many: a power of two divides the heads of nearly every model."""
+    size = _number(known, "serve.tensor_parallel_size")
+    return 2 * int(size) if size and 1 <= size < 4096 else 2
+
+
+def taken_port(known: Known) -> int | None:
     port = _number(known, "port", "serve.port")
-    return int(port) + 1 if port and 0 < port < 65535 else None
+    return int(port) if port and 0 < port < 65535 else None
+
+
+def next_port(known: Known) -> int | None:
+    port = taken_port(known)
+    return port + 1 if port else None
 
 
 def kv_space(known: Known) -> int | None:
@@ -155,6 +166,8 @@ AMOUNTS: Mapping[str, Callable[[Known], Scalar]] = {
         lora_rank,
         divisor,
         fewer_cards,
+        more_cards,
+        taken_port,
         next_port,
         kv_space,
         less_kv_space,

@@ -10,7 +10,7 @@ from orchestrator.model import Scalar
 
 _PLACE = re.compile(r"\{([A-Za-z_][\w.]*)\}")
 _OPTION = re.compile(r"\[([^\[\]]*\{[A-Za-z_][\w.]*\}[^\[\]]*)\]")
-_PLAIN = re.compile(r"[A-Za-z_/][\w./@+-]*")
+_PLAIN = re.compile(r"[A-Za-z_/][\w./@+-]*|\d{1,6}[smhd]")
 _NOT_TEXT = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))
 ENVIRONMENT = "environment."
 _FILES = (("", "profile_file", "the profile"), (ENVIRONMENT, "environment_file", "the environment"))

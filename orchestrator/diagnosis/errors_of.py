@@ -51,7 +51,9 @@ def was_ready(lines: Sequence[Line]) -> bool:
 
 
 def find(lines: Sequence[Line], ending: Ending) -> Trouble:
-    errors = tuple(_errors(_end_of(lines, ending)))
+    """Of the lines of a log, behind those of the kernel's (number 0)."""
+    kernel = [line for line in lines if line.number == 0]
+    errors = tuple(_errors([*kernel, *_end_of(lines[len(kernel) :], ending)]))
     told = [line for line in errors if _EXCEPTION.match(line.text) or _FATAL.match(line.text)]
     own = [line for line in told if not _ECHO.search(line.text)]
     own = own or [line for line in errors if line.level and not _ECHO.search(line.text)]

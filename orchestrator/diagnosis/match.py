@@ -5,10 +5,13 @@ Every signature whose endings hold is tried, and the best of what was found wins
 1. its specific patterns in errors; then an ending that says enough by itself (the kernel killed it, or it waited and
    its last lines match); then general patterns (`Signature.general`) in errors; then hints, in lines of any level,
    for a cause may have been a warning; then an ending that says little (it was not ready in time);
-2. among equals, one whose ``beside`` was found goes before one that only its stage fits, and either before one that
-   asked for none;
+2. among equals, one that is not general goes first; then one whose ``beside`` was found, before one that only its
+   stage fits, and that before one that asked for neither; then one that asked more of the ending;
 3. then what the process said that failed first (`errors_of`), before what others said of it or after it;
-4. then the earliest line: the first error is the root, the last is an echo.
+4. then the earliest line, for the first error is the root and the last an echo; of lines that the engine was silent
+   after, the latest.
+
+Whatever it is, a signature that another one names in ``over`` is out where both fit.
 
 So the root cause wins over its echoes, and the specific over the general, even if the general one came first: a
 compiler's "cannot find -lcuda" over the exception that wraps it. Errors are lines of level ERROR or worse and lines
@@ -33,12 +36,13 @@ LAST = 12
 """How many lines from the end `Signature.last` is looked for in."""
 KERNEL = "kernel"
 """The fact that holds lines of the kernel's log, and the process that they stand under, as number 0."""
+_INTRODUCES = re.compile(r"validation errors? for \w+\s*$|:\s*$")
 _SPECIFIC, _ENDED, _GENERAL, _HINTED, _ENDED_SOMEHOW = range(5)
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    rank: tuple[int, int, int, int, str]
+    rank: tuple[int, bool, int, int, bool, int, str]
     signature: Signature
     line: Line | None
     groups: Mapping[str, Scalar]
@@ -64,6 +68,8 @@ def diagnose(
         if all(holds(condition, ending, lines, known) for condition in signature.endings)
         and (one := _try(signature, everything, trouble, stage))
     ]
+    outdone = {less for one in found for less in one.signature.over}
+    found = [one for one in found if one.signature.id not in outdone]
     if not found:
         return _unknown(trouble, lines, ending, stage)
     best = min(found, key=lambda one: one.rank)
@@ -88,19 +94,27 @@ def _kernel(facts: Mapping[str, Scalar]) -> list[Line]:
 
 
 def _try(signature: Signature, lines: Sequence[Line], trouble: Trouble, stage: Stage) -> _Found | None:
-    fit = _context(signature, lines, stage)
-    if fit is None:
+    found = [
+        (kind, not trouble.root(line), -line.number if kind == _ENDED else line.number, line, match)
+        for kind, patterns, where in _places(signature, lines, trouble)
+        for line, match in _matches(patterns, where)
+    ]
+    silent = bool(signature.endings) and not (signature.patterns or signature.hints or signature.last)
+    if (not found and not silent) or (fit := _context(signature, lines, stage)) is None:
         return None
-    best: _Found | None = None
-    for kind, patterns, where in _places(signature, lines, trouble):
-        for line, match in _matches(patterns, where):
-            rank = (kind, fit, 0 if trouble.root(line) else 1, line.number, signature.id)
-            if best is None or rank < best.rank:
-                best = _Found(rank, signature, line, {name: text for name, text in match.groupdict().items() if text})
-    if best is None and signature.endings and not (signature.patterns or signature.hints or signature.last):
+    if silent:
         kind = _ENDED_SOMEHOW if signature.general else _ENDED
-        return _Found((kind, fit, 0, -len(signature.endings), signature.id), signature, None, {})
-    return best
+        return _Found((*_weight(kind, fit, signature), False, 0, signature.id), signature, None, {})
+    found.sort(key=lambda one: one[:3])
+    kind, foreign, at, line, _ = found[0]
+    groups: dict[str, Scalar] = {}
+    for *_, match in found:  # an error of several lines names what it is about in a later one
+        groups = {**{name: text for name, text in match.groupdict().items() if text}, **groups}
+    return _Found((*_weight(kind, fit, signature), foreign, at, signature.id), signature, line, groups)
+
+
+def _weight(kind: int, fit: int, signature: Signature) -> tuple[int, bool, int, int]:
+    return kind, signature.general, fit, -len(signature.endings)
 
 
 def _context(signature: Signature, lines: Sequence[Line], stage: Stage) -> int | None:
@@ -130,7 +144,8 @@ def _matches(patterns: Sequence[re.Pattern[str]], lines: Sequence[Line]) -> Iter
 
 def _evidence(line: Line | None, trouble: Trouble, lines: Sequence[Line]) -> tuple[Line, ...]:
     if line is not None:
-        return (line,)
+        follows = after(line, trouble.errors) if _INTRODUCES.search(line.text) else None
+        return (line, follows) if follows else (line,)
     return tuple(one for one in (trouble.first,) if one) or tuple(lines[-1:])
 
 
@@ -138,10 +153,12 @@ def _unknown(trouble: Trouble, lines: Sequence[Line], ending: Ending, stage: Sta
     evidence = [line for line in (trouble.first, trouble.last) if line]
     for at, line in enumerate(evidence):
         follows = after(line, trouble.errors)
-        if re.search(r"validation errors? for \w+$|:$", line.text.rstrip()) and follows:
+        if _INTRODUCES.search(line.text) and follows:
             evidence[at] = follows
     if evidence:
         title = "this failure is not in the catalogue"
+    elif ending.hung:
+        title = "it stopped serving without a word about why"
     elif was_ready(lines) or not ending.before_ready:
         title = "it ended without a word about why"
     else:

@@ -71,8 +71,9 @@ class Signature:
     ``patterns`` are looked for in errors, ``hints`` in lines of any level, ``last`` in the last lines of all. Where
     ``beside`` or ``stages`` are given, one of ``beside`` must stand anywhere in the log, or the start have been in one
     of ``stages``. ``endings`` must all hold: a name of `endings.CONDITIONS`, "signal N", "code N" or "fact NAME".
-    ``general``: what else was found tells more. ``issues``: a project and a number there ("vllm 1234"). ``final``:
-    another start with the same inputs ends the same way. ``example`` is an excerpt of a log that shows it."""
+    ``general``: what else was found tells more; ``over``: ids of those that tell less where this one fits. ``issues``:
+    a project and a number there ("vllm 1234"). ``final``: another start with the same inputs ends the same way.
+    ``example`` is an excerpt of a log that shows it."""
 
     id: str
     title: str
@@ -86,6 +87,7 @@ class Signature:
     cure: Cure = Cure()
     issues: tuple[str, ...] = ()
     general: bool = False
+    over: tuple[str, ...] = ()
     final: bool = True
     example: str = ""
 

@@ -37,35 +37,43 @@ def diagnosis_text(
     """``subject`` goes before the title ("cannot start qwen: "), ``log`` is the file that the evidence stands in. What
     comes from a log is shortened to a line."""
     how = ", ".join(part for part in (_WHILE[diagnosis.stage], ended(ending) if ending else "") if part)
-    title = _line(f"{subject}{diagnosis.title}" + (f" ({how})" if how else ""))
+    title, means = f"{subject}{diagnosis.title}", diagnosis.means
+    if how and len(title) + len(how) + 3 <= WIDTH:
+        title = f"{title} ({how})"
+    elif how:
+        means = f"It ended {how}. {means}"
     seen = [_seen(line, log if at == 0 else "") for at, line in enumerate(diagnosis.evidence[:2])]
     if diagnosis.signature is None:
-        return (title, *seen, *_unknown(diagnosis))[:MOST]
-    means = textwrap.wrap(_plain(diagnosis.means), WIDTH, initial_indent="  ", subsequent_indent="  ")[:3]
-    cure = [f"  {line}" for line in diagnosis.diff]
+        return (_line(title), *(lines[0] for lines in map(_cut, seen)), *_unknown(diagnosis))[:MOST]
+    told = [_wrapped(means, "  ", "  ")[:3]]
     words = [_labelled("do", word) for word in diagnosis.cure]
-    close = [_labelled("again", _again(diagnosis.final)), _labelled("more", "  ".join(map(url, diagnosis.issues[:2])))]
-    close = close if diagnosis.issues else close[:1]
+    close = [_labelled("again", "another start ends the same way" if diagnosis.final else "another start may succeed")]
+    if diagnosis.issues:
+        close.append([_more([url(issue) for issue in diagnosis.issues[:2]])])
+    cure = [f"  {line}" for line in diagnosis.diff]
     spare = MOST - 1 - len(cure) - len(close)
-    while len(means) + len(seen) + sum(map(len, words)) > spare and _shorten(seen, words, means):
+    while sum(map(len, (*told, *seen, *words))) > spare and _shorten(told, seen, words):
         pass
-    lines = (title, *means, *seen, *cure, *(line for word in words for line in word), *(one[0] for one in close))
-    return lines if len(lines) <= MOST else (*lines[: MOST - 1], lines[-1])
+    middle = [line for lines in (*told, *seen, cure, *words) for line in lines]
+    return (_line(title), *middle[: MOST - 1 - len(close)], *(_line(lines[0]) for lines in close))
 
 
-def _shorten(seen: list[str], words: list[list[str]], means: list[str]) -> bool:
+def _shorten(told: list[list[str]], seen: list[list[str]], words: list[list[str]]) -> bool:
     """Drops what is missed least; False when nothing is left to drop."""
-    if len(seen) > 1:
-        seen.pop()
-    elif words and len(words[-1]) > 1:
-        words[-1][:] = [_line(" ".join([words[-1][0], *(line.strip() for line in words[-1][1:])]))]
-    elif len(words) > 1:
-        words.pop()
-    elif len(means) > 1:
-        means[:] = [_line(f"{means[0]} {means[1].strip()}"), *means[2:]]
-    else:
-        return False
-    return True
+    for paragraphs in (seen, words, told):
+        for at in range(len(paragraphs) - 1, -1, -1):
+            if len(paragraphs[at]) > 1:
+                paragraphs[at] = _cut(paragraphs[at])
+                return True
+        if len(paragraphs) > 1:
+            paragraphs.pop()
+            return True
+    return False
+
+
+def _cut(lines: list[str]) -> list[str]:
+    """The same in one line less."""
+    return [*lines[:-2], _line(f"{lines[-2]} {lines[-1].strip()}")] if len(lines) > 1 else lines
 
 
 def ended(ending: Ending) -> str:
@@ -96,23 +104,25 @@ def _unknown(diagnosis: Diagnosis) -> list[str]:
     ]
 
 
-def _again(final: bool | None) -> str:
-    return "another start ends the same way" if final else "another start may succeed"
-
-
 def _labelled(label: str, text: str) -> list[str]:
     first = f"  {label:<6} "
-    return textwrap.wrap(_plain(text), WIDTH, initial_indent=first, subsequent_indent=" " * len(first)) or [
-        first.rstrip()
-    ]
+    return _wrapped(text, first, " " * len(first)) or [first.rstrip()]
 
 
-def _seen(line: Line, log: str) -> str:
-    where = f"line {line.number}" if line.number else ""
-    if log and line.number:
-        where = f"{log}:{line.number}"
+def _wrapped(text: str, first: str, rest: str) -> list[str]:
+    return textwrap.wrap(_plain(text), WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+
+
+def _more(urls: list[str]) -> str:
+    line = f"  more   {'  '.join(urls)}"
+    return line if len(line) <= WIDTH else f"  more   {urls[0]}"
+
+
+def _seen(line: Line, log: str) -> list[str]:
+    where = (f"{log}:{line.number}" if log else f"line {line.number}") if line.number else ""
     parts = ", ".join(part for part in (where, line.process) if part)
-    return _line(f"  seen   {parts}: {_plain(line.text).strip()}" if parts else f"  seen   {_plain(line.text).strip()}")
+    lines = _labelled("seen", f"{parts}: {line.text.strip()}" if parts else line.text.strip())
+    return lines if len(lines) < 3 else [lines[0], f"{lines[1][: WIDTH - 3]}..."]
 
 
 def _plain(text: str) -> str:

@@ -36,7 +36,7 @@ def inside(
 
 def units(project: Project, systemd: Systemd) -> list[str]:
     """Of this project that are loaded, whatever became of them."""
-    pattern = f"orch-{project_id(project.sandbox.project)}*"
+    pattern = f"orch-*{project_id(project.sandbox.project)}*"
     listed = systemd.run("systemctl", "--user", "list-units", "--all", "--plain", "--no-legend", pattern)
     return [line.split()[0] for line in listed.splitlines()]
 
@@ -46,7 +46,7 @@ def test_a_deployment_must_be_a_unit_of_its_own(inside: Project, systemd: System
     inside.sandbox.environment(fake_runtime, backend="systemd", secrets={"VLLM_API_KEY": {"env": "MY_KEY"}})
     first = inside.up()
     (unit,) = units(inside, systemd)
-    assert unit == f"orch-{project_id(inside.sandbox.project)}-a-{inside.record()['attempt']['id']}.service"
+    assert unit == f"orch-engine-{project_id(inside.sandbox.project)}-a-{inside.record()['attempt']['id']}.service"
     assert environ(first)["VLLM_API_KEY"] == HIDDEN
     assert HIDDEN not in systemd.run("systemctl", "--user", "show", unit)
     assert HIDDEN not in systemd.run("ps", "-ww", "-e", "-o", "args")

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,7 +65,7 @@ def test_an_edit_must_be_applied_once_it_is_valid(project: Project, watch: Any) 
     file = project.sandbox.project / "profiles/a.yaml"
     file.write_text(good.replace("128", '"many"'))
     wait_until(lambda: "max_model_len" in watcher.output)
-    assert "not applied" in project.orch("status").stdout
+    wait_until(lambda: "not applied" in project.orch("status").stdout)
     kill(second)  # while the file is broken: it comes back as it was
     third = comes_back(project, second)
     file.write_text(good.replace("128", "64"))
@@ -193,29 +192,43 @@ def test_after_a_reboot_all_that_is_meant_to_run_must_start(project: Project, wa
     stop(watcher)
 
 
-HANGS = """
-import os
-from orchestrator import duties
-from orchestrator.cli.context import context
-from orchestrator.cli.timed import Timed
+IMPATIENT = """
 from dataclasses import replace
-world = replace(context(None, None).world(Timed()), by="watch")
-print(duties.attend("a", None, "its API server is stopped (SIGSTOP)", world))
+from orchestrator.cli.watching import charge
+from orchestrator.liveness import Limits
+from orchestrator.watch import Watch
+limits = Limits(stopped=0.2)
+Watch(replace(charge([], False, None, None), every=0.3, limits=limits)).run()
 """
 
 
 def test_a_hung_one_must_be_dumped_and_started_anew(project: Project) -> None:
     pid = project.up(args={"fake_children": 1})
     family = project.family()
+    watcher = project.sandbox.start_command([sys.executable, "-c", IMPATIENT])
+    wait_until(project.watcher)
     for member in family:
-        signal.pidfd_send_signal(os.pidfd_open(member), signal.SIGSTOP)
-    duty = project.sandbox.start_command([sys.executable, "-c", HANGS])
-    assert ended(duty) == 0, duty.output
-    assert project.engine() not in (0, pid)
+        os.kill(member, signal.SIGSTOP)
+    comes_back(project, pid)
     assert not any(fields(member) for member in family)
     dump = next((project.folder() / "logs").glob("*.dump"))
     assert "API server" in dump.read_text()
-    assert str(dump) in duty.output
+    assert str(dump) in watcher.output
+    assert dump.stat().st_mode & 0o077 == 0
     assert serves(project.port, "a")
-    assert "SIGSTOP" in project.record()["deaths"][0]["why"]
-    assert Path(dump).stat().st_mode & 0o077 == 0
+    assert project.record()["deaths"][0]["why"] == f"its API server (pid {pid}) is stopped (SIGSTOP)"
+    stop(watcher)
+
+
+def test_a_hung_one_that_nobody_may_start_again_must_be_left_and_told(project: Project) -> None:
+    pid = project.up(restart={"policy": "never"})
+    watcher = project.sandbox.start_command([sys.executable, "-c", IMPATIENT])
+    wait_until(project.watcher)
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: "restart policy leaves it so" in watcher.output)
+    assert any("it hangs" in note and "orch restart a" in note for note in project.row()["notes"])
+    assert len(project.record()["deaths"]) == 1
+    assert alive(pid)
+    stop(watcher)
+    project.orch("restart", "a")
+    assert project.engine() not in (0, pid)

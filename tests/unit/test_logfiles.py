@@ -8,7 +8,7 @@ import pytest
 from orchestrator import logfiles
 from orchestrator.errors import HostError
 
-UNIT = "orch-lab-1234abcd-a-00001-aaaaaaaa.service"
+UNIT = "orch-engine-lab-1234abcd-a-00001-aaaaaaaa.service"
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ ODD = replace(
 UNITS = {"plain": PLAIN, "odd-names": ODD}
 
 RUNS = Status(
-    unit="orch-lab-1234abcd.service",
-    file="/home/me/.config/systemd/user/orch-lab-1234abcd.service",
+    unit="orch-watch-lab-1234abcd.service",
+    file="/home/me/.config/systemd/user/orch-watch-lab-1234abcd.service",
     user="me",
     installed=True,
     enabled=True,
@@ -109,5 +109,5 @@ def test_names_of_units_fit_into_what_systemd_takes() -> None:
     assert len(instance_unit(marker)) < 256
     assert unit_name(project).endswith("x-1234abcd.service")
     assert instance_unit(Marker("lab-1234abcd", "qwen4b", "00001-aaaaaaaa")) == (
-        "orch-lab-1234abcd-qwen4b-00001-aaaaaaaa.service"
+        "orch-engine-lab-1234abcd-qwen4b-00001-aaaaaaaa.service"
     )

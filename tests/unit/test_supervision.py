@@ -17,9 +17,9 @@ def test_it_names_whoever_watches_and_what_ends_it() -> None:
     assert lines(HERE, NOW) == (
         "Watched: orch watch (pid 77) keeps up all that is deployed, for 1m; `kill 77` ends it, and nothing that runs.",
     )
-    unit = replace(HERE, unit="orch-lab-1234.service", paths=("profiles",), plans_only=True)
+    unit = replace(HERE, unit="orch-watch-lab-1234.service", paths=("profiles",), plans_only=True)
     assert lines(unit, NOW) == (
-        "Watched: orch-lab-1234.service (pid 77) reports on profiles, for 1m; `orch service uninstall` ends it.",
+        "Watched: orch-watch-lab-1234.service (pid 77) reports on profiles, for 1m; `orch service uninstall` ends it.",
     )
 
 
@@ -46,10 +46,22 @@ def test_it_covers_what_it_was_given(watcher: Watcher | None, covered: bool) -> 
 
 def test_it_says_how_the_starts_stand_that_nobody_asked_for() -> None:
     record = remembered(Q)
-    assert notes(record, HERE, NOW) == []
+    assert notes(record, HERE, NOW, lives=True) == []
     died = replace(record, deaths=(Death("00001-qwen", NOW, "its API server ended by signal 9", 60.0),))
     waits = replace(died, retry_at=NOW + 12)
-    assert notes(waits, HERE, NOW) == ["starts again in 12s (1 of 5 within 1h)"]
-    assert notes(waits, None, NOW) == ["ended by itself once, last because its API server ended by signal 9"]
+    assert notes(waits, HERE, NOW, lives=False) == ["starts again in 12s (1 of 5 within 1h)"]
+    assert notes(waits, None, NOW, lives=False) == ["ended by itself once, last because its API server ended by signal 9"]
     over = replace(died, given_up="it ended 6 times within 1h")
-    assert notes(over, HERE, NOW) == ["given up: it ended 6 times within 1h; `orch start qwen` tries again"]
+    assert notes(over, HERE, NOW, lives=False) == ["given up: it ended 6 times within 1h; `orch start qwen` tries again"]
+
+
+def test_it_says_of_a_hung_one_that_it_lives() -> None:
+    hung = Death("00001-qwen", NOW, "its API server is stopped (SIGSTOP)", 60.0)
+    record = replace(remembered(Q), deaths=(hung,))
+    assert notes(record, HERE, NOW, lives=True) == [
+        "it hangs: its API server is stopped (SIGSTOP); its restart policy leaves it so, `orch restart qwen` tries again"
+    ]
+    assert notes(replace(record, given_up="it ended 6 times within 1h"), HERE, NOW, lives=True) == [
+        "it hangs: its API server is stopped (SIGSTOP)",
+        "given up: it ended 6 times within 1h; `orch restart qwen` tries again",
+    ]
