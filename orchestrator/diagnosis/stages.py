@@ -16,6 +16,7 @@ _BAR = re.compile(
 _PROCESS = re.compile(r"^.*\bpid=\d+\)\S* ")
 _STAMP = re.compile(r"\b(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)\b")
 _BEFORE = (0, 31, 60, 91, 121, 152, 182, 213, 244, 274, 305, 335)  # days before each month of a leap year
+_SHORTEST = 0.5  # seconds of a bar that give a rate: a log is read a few times a second
 _DAY, _YEAR = 86400.0, 366 * 86400.0
 
 
@@ -45,9 +46,9 @@ class Bar:
 
     @property
     def rate(self) -> float | None:
-        """How much of the whole a second; None before it has moved."""
+        """How much of the whole a second; None before it has moved, and been seen for long enough to tell."""
         seconds, moved = self.at - self.since, self.done - self.first
-        return moved / self.total / seconds if seconds > 0 and moved > 0 else None
+        return moved / self.total / seconds if seconds >= _SHORTEST and moved > 0 else None
 
 
 @dataclass(frozen=True, slots=True)

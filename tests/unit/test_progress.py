@@ -50,6 +50,10 @@ def test_the_rate_must_be_told_where_the_size_is_known() -> None:
     assert progress_text(loading(bar(10, 41.0), measured=nothing), 41.0) == "load 62% (10/16), 11s"
 
 
+def test_a_bar_that_was_seen_for_a_moment_must_tell_no_rate() -> None:
+    assert progress_text(loading(bar(16, 30.1)), 31.0, size=64e9) == "load 100% (16/16), 1s"
+
+
 def test_a_bar_that_stands_still_must_tell_nothing() -> None:
     stuck = loading(bar(15, 60.0))
     assert eta(stuck, HISTORY, 64.0) == pytest.approx(30 + 4)
