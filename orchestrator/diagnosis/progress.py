@@ -8,12 +8,13 @@ from orchestrator.diagnosis.stages import Bar, Progress, spent
 from orchestrator.units import format_duration, format_size
 
 WORDS: Mapping[Stage, str] = {
-    "download": "download (nothing should be missing)",
+    "download": "download (unexpected)",
     "profiling": "memory profiling",
     "capture": "graph capture",
     "warmup": "warm-up",
 }
 """Where a stage's own name does not say it."""
+WIDTH = 80  # columns
 LATE, SLACK = 1.5, 5.0  # what lasts longer than its median so many times, and seconds, is like no earlier one
 
 Seconds = Mapping[Stage, float]
@@ -42,13 +43,15 @@ def progress_text(progress: Progress, now: float, history: Sequence[Seconds] = (
     ``size``: bytes of the weights, where the engine does not tell."""
     if progress.stage == "serving":
         return f"serving, ready after {_seconds(progress.since - progress.started)}"
-    words = [stage_words(progress.stage) + _share(progress, size), _seconds(now - progress.since)]
+    share, detail = _share(progress, size)
+    words = [stage_words(progress.stage) + share, _seconds(now - progress.since)]
     left = eta(progress, history, now)
     if left is not None:
         words.append(f"about {_seconds(max(1.0, left))} to go")
     elif history and (usual := _usual(history, progress.stage)):
         words.append(f"usually {_seconds(max(1.0, usual))}")
-    return ", ".join(words)
+    text = ", ".join([words[0] + detail, *words[1:]])
+    return text if len(text) <= WIDTH else ", ".join(words)
 
 
 def _here(progress: Progress, history: Sequence[Seconds], now: float) -> float | None:
@@ -67,15 +70,15 @@ def _of_bar(bar: Bar, now: float) -> float | None:
     return max(0.0, left) if left > -SLACK else None
 
 
-def _share(progress: Progress, size: float) -> str:
+def _share(progress: Progress, size: float) -> tuple[str, str]:
+    """How much of the bar, and how fast or by what count."""
     if (bar := progress.bar) is None:
-        return ""
-    percent = int(bar.fraction * 100)  # 100 is said at the end alone
+        return "", ""
     told = progress.measured.get("checkpoint")
     size = (told.value if told else 0.0) or size
-    if progress.stage == "load" and bar.rate and size:
-        return f" {percent}% ({format_size(bar.rate * size)}/s)"
-    return f" {percent}% ({bar.done:.6g}/{bar.total:.6g})"
+    rate = bar.rate if progress.stage == "load" and size else None
+    detail = f"{format_size(rate * size)}/s" if rate else f"{bar.done:.6g}/{bar.total:.6g}"
+    return f" {int(bar.fraction * 100)}%", f" ({detail})"  # 100 is said at the end alone
 
 
 def _usual(history: Sequence[Seconds], stage: Stage) -> float:
@@ -83,4 +86,6 @@ def _usual(history: Sequence[Seconds], stage: Stage) -> float:
 
 
 def _seconds(seconds: float) -> str:
-    return format_duration(round(max(0.0, seconds)))
+    """To the second, and from an hour on to the minute."""
+    unit = 1 if seconds < 3600 else 60
+    return format_duration(round(max(0.0, seconds) / unit) * unit)

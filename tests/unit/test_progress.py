@@ -100,7 +100,7 @@ def test_stages_must_be_called_what_people_call_them() -> None:
     assert progress_text(progress, 91.0) == "warm-up, 1s"
     assert progress_text(advance(STAGES, progress, capturing, 92.0), 95.0) == "graph capture 52% (35/67), 3s"
     fetching = advance(STAGES, begin(STAGES, 0.0), "Fetching 17 files:   6%|#   | 1/17 [00:02<00:40,  2.5s/it]", 1.0)
-    assert progress_text(fetching, 4.0) == "download (nothing should be missing) 5% (1/17), 3s"
+    assert progress_text(fetching, 4.0) == "download (unexpected) 5% (1/17), 3s"
 
 
 seconds = st.floats(0, 1e6)
