@@ -23,6 +23,7 @@ _PATTERNS = ("patterns", "hints", "last", "beside")
 _LISTS = ("stages", "endings", "issues", "over")
 _FLAGS = ("general", "final")
 _CURE = ("set", "remove", "command", "advice")
+_SCALAR = (bool, int, float, str)
 _TRIED = ("ending", "stage", "facts", "expect")  # what the tests of an entry need, of no use here
 
 
@@ -70,6 +71,9 @@ def _signatures(file: Path, document: Mapping[str, Any]) -> Iterator[Signature]:
 def _signature(entry: Mapping[str, Any]) -> Signature:
     if unknown := set(entry) - {*_TEXTS, *_PATTERNS, *_LISTS, *_FLAGS, *_CURE, *_TRIED}:
         raise ValueError(f"{min(unknown)} is no key of a signature")
+    name, title, means = (_text(entry, key) for key in ("id", "title", "means"))
+    if not isinstance(cure := entry.get("set", {}), dict) or not all(isinstance(new, _SCALAR) for new in cure.values()):
+        raise TypeError("set is no table of plain values")
     lists = {key: _list(entry, key) for key in (*_PATTERNS, *_LISTS, "remove")}
     if unknown := set(lists["stages"]) - set(get_args(Stage)):
         raise ValueError(f"{min(unknown)} is no stage")
@@ -78,15 +82,18 @@ def _signature(entry: Mapping[str, Any]) -> Signature:
             raise ValueError(f"{one!r} is no ending")
     if not any(lists[key] for key in ("patterns", "hints", "last", "endings")):
         raise ValueError("nothing says when it fits: write patterns")
-    compiled = {key: tuple(re.compile(pattern) for pattern in lists[key]) for key in _PATTERNS}
+    patterns, hints, last, beside = (tuple(map(re.compile, lists[key])) for key in _PATTERNS)
     return Signature(
-        _text(entry, "id"),
-        _text(entry, "title"),
-        _text(entry, "means"),
-        **compiled,
+        name,
+        title,
+        means,
+        patterns,
+        hints,
+        last,
+        beside,
         stages=lists["stages"],  # type: ignore[arg-type]
         endings=lists["endings"],
-        cure=Cure(entry.get("set", {}), lists["remove"], entry.get("command", ""), entry.get("advice", "")),
+        cure=Cure(cure, lists["remove"], str(entry.get("command", "")), str(entry.get("advice", ""))),
         issues=lists["issues"],
         general=bool(entry.get("general", False)),
         over=lists["over"],

@@ -5,6 +5,7 @@ as recorded here.
     (VllmWorker rank=0 pid=3) ...  (RayWorkerWrapper pid=5, ip=10.0.0.1) ...        up to 0.10, and with Ray
     (Worker pid=7) (Worker_TP1 pid=7) ERROR ...                                     both, the later is the better name
     Traceback (most recent call last):                                              0.32 on: only records have a prefix
+    17:02 any prefix ERROR 02-24 20:21:58 [core.py:708] ...                         VLLM_LOGGING_PREFIX, or a wrapper's
     [rank0]: ...   vllm-1  | ...   2024-06-28T06:11:52.6Z ...   Aug 19 18:30:22 host vllm[9]: ...   by whoever kept it
 """
 
@@ -32,6 +33,11 @@ _HEADER = re.compile(
     r"(DEBUG|INFO|WARNING|ERROR|CRITICAL)(?::? +|:)(?:(?:\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d(?: |$))?"
     r"(?:\[?[\w./-]{1,80}\.pyx?:\d+\](?: |$))?"
 )
+_RECORD = re.compile(
+    r".{1,160}?(?:(?<=\s)|(?<=\)))"
+    r"(?=(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:\d\d:\d\d \[?[\w./-]{1,80}\.pyx?:\d+\])"
+)
+"""What stands before one of vLLM's own records, of whatever kind."""
 _WARNED = re.compile(r"\S*: \w*Warning: |^\w+Warning: ")
 _MOST_WRAPS = 4  # a journal around docker around kubernetes
 
@@ -68,6 +74,10 @@ def _line(number: int, raw: str) -> Line:
             text = text[found.end() :]
         else:
             break
+    if not _HEADER.match(text) and (found := _RECORD.match(text)):
+        named = _PROCESS.search(found[0])
+        process, pid = (named[1], int(named[2])) if named else (process, pid)
+        text = text[found.end() :]
     if header := _HEADER.match(text):
         return Line(number, text[header.end() :], process, pid, header[1])
     return Line(number, text, process, pid, "WARNING" if _WARNED.search(text) else "")

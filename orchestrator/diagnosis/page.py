@@ -48,7 +48,7 @@ def _anchor(heading: str) -> str:
 
 
 def _entry(signature: Signature) -> str:
-    lines = [f"### {signature.id}\n", f"**{_text(signature.title)}.** {_text(signature.means)}\n"]
+    lines = [f"### {signature.id}\n", f"**{_sentence(signature.title)}** {_text(signature.means)}\n"]
     if signature.example:
         shown = _telling(signature)
         lines.append(f"```text\n{shown}\n```\n")
@@ -76,7 +76,7 @@ def _cure(cure: Cure) -> str:
     if cure.command:
         parts.append(f"```sh\n{_braces(cure.command)}\n```\n")
     if cure.advice:
-        parts.append(f"{_text(cure.advice[0].upper() + cure.advice[1:])}.\n")
+        parts.append(f"{_sentence(cure.advice)}\n")
     return "\n".join(parts)
 
 
@@ -87,6 +87,10 @@ def _bare(line: str) -> str:
 
 def _braces(text: str) -> str:
     return re.sub(r"\[([^\[\]]*\{[\w.]+\}[^\[\]]*)\]", r"\1", text)
+
+
+def _sentence(text: str) -> str:
+    return f"{_text(text[0].upper() + text[1:])}."
 
 
 def _text(text: str) -> str:

@@ -50,7 +50,7 @@ def diagnosis_text(
     close = [_labelled("again", "another start ends the same way" if diagnosis.final else "another start may succeed")]
     if diagnosis.issues:
         close.append([_more([url(issue) for issue in diagnosis.issues[:2]])])
-    cure = [f"  {line}" for line in diagnosis.diff]
+    cure = [_line(f"  {line}") for line in diagnosis.diff]
     spare = MOST - 1 - len(cure) - len(close)
     while sum(map(len, (*told, *seen, *words))) > spare and _shorten(told, seen, words):
         pass
@@ -100,7 +100,7 @@ def _unknown(diagnosis: Diagnosis) -> list[str]:
         return ["  do     read the whole log; what its last lines tell is all there is"]
     return [
         f"  do     if you find out why, keep it as a file {OWN}/NAME.toml:",
-        *(f"    {one}" for one in diagnosis.cure),
+        *(_line(f"    {one}") for one in diagnosis.cure),
     ]
 
 

@@ -1,0 +1,157 @@
+"""Every signature that is shipped: it fires on its example, says what it should, and on nothing else."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import diagnosis_data
+from orchestrator.diagnosis.cure import ENVIRONMENT
+from orchestrator.diagnosis.lines import read
+from orchestrator.diagnosis.match import diagnose
+from orchestrator.diagnosis.model import Diagnosis, Ending
+from orchestrator.diagnosis.text import MOST, WIDTH, diagnosis_text, url
+from orchestrator.errors import InputError
+from orchestrator.yamldoc import parse
+
+RECORDED = Path(__file__).parent.parent / "recorded"
+CATALOGUE = diagnosis_data.load()
+ENTRIES: dict[str, dict[str, Any]] = {
+    entry["id"]: entry
+    for file in sorted(diagnosis_data.SHIPPED.glob("failures-*.toml"))
+    for entry in tomllib.loads(file.read_text(encoding="utf-8"))["signature"]
+}
+HEALTHY = [file for kind in ("ready", "drained", "stages") for file in sorted(RECORDED.glob(f"*{kind}*.log"))]
+KINDS = {
+    "CUDA OOM at load, at KV profiling, at graph capture": "cuda-oom-load cuda-oom-profiling cuda-oom-capture",
+    "no KV room for max_model_len": "kv-cache-too-small no-kv-cache",
+    "free memory below gpu_memory_utilization": "card-not-free",
+    "libcuda, -lcuda, nvJitLink": "libcuda-missing lcuda-not-linked nvjitlink",
+    "driver, kernel image": "driver-too-old no-kernel-image",
+    "FP8 or Marlin on this capability": "fp8-not-on-this-card marlin-not-on-this-card quantization-not-on-this-card",
+    "NCCL hang, P2P, shared memory, IOMMU": "nccl-hang p2p-broken shared-memory-too-small iommu",
+    "port": "port-taken",
+    "gated, missing, renamed, offline": "repo-gated repo-missing revision-missing offline-not-cached",
+    "corrupt or truncated safetensors": "weights-corrupt weights-truncated",
+    "unknown architecture": "architecture-unknown model-type-unknown",
+    "trust_remote_code, chat template, tokenizer": "trust-remote-code chat-template-missing chat-template-broken "
+    "chat-template-path tokenizer-missing",
+    "dtype, flags, heads, LoRA": "dtype-not-on-this-card flag-unknown heads-not-divisible lora-rank",
+    "disk, files": "disk-full too-many-open-files",
+    "compilers": "nvcc-missing ninja-missing c-compiler-missing python-headers-missing",
+    "glibc, CPU": "glibc-too-old cpu-instruction-missing cpu-amx-missing kv-cache-too-small-cpu",
+    "permissions, MIG, Xid": "gpu-permission cache-permission mig-device xid",
+    "killed, stuck": "oom-killed killed silent",
+}
+
+
+def tried(entry: dict[str, Any], before: str = "", served: bool = False) -> tuple[Diagnosis, Ending]:
+    ending = Ending(**entry.get("ending", {"code": 1}), before_ready=not served)
+    lines = read(before + entry.get("example", ""))
+    return diagnose(lines, ending, entry.get("stage", ""), reversed(CATALOGUE), entry.get("facts", {})), ending
+
+
+def name(diagnosis: Diagnosis) -> str:
+    return diagnosis.signature.id if diagnosis.signature else ""
+
+
+def test_there_is_one_for_every_kind_of_failure_that_was_asked_for() -> None:
+    assert len(CATALOGUE) >= 45
+    assert len(CATALOGUE) == len(ENTRIES)
+    assert {one for ids in KINDS.values() for one in ids.split()} <= set(ENTRIES)
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+def test_it_wins_on_its_example_and_prescribes_what_it_should(entry: dict[str, Any]) -> None:
+    diagnosis, ending = tried(entry)
+    assert name(diagnosis) == entry["id"]
+    removed = [path for path in entry.get("remove", []) if "{" not in path]
+    wanted = {**entry.get("expect", {}), **dict.fromkeys(removed)}
+    if len(removed) == len(entry.get("remove", [])):
+        assert diagnosis.changes == wanted
+    assert diagnosis.final is entry.get("final", True)
+    lines = diagnosis_text(diagnosis, ending, "cannot start qwen: ", "logs/a.log")
+    assert len(lines) <= MOST
+    assert all(len(line) <= WIDTH for line in lines)
+    assert set(diagnosis.diff) <= {line.removeprefix("  ") for line in lines}  # none of the cure is cut away
+    assert not re.search(r"[{}\[]\w*[}\]]|\?(?!\w)", " ".join([diagnosis.title, diagnosis.means]))
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+@pytest.mark.parametrize("served", [False, True], ids=["starting", "served"])
+def test_a_healthy_start_before_it_changes_nothing(entry: dict[str, Any], served: bool) -> None:
+    text = (RECORDED / "vllm-0.32-cpu-ready.log").read_text(encoding="utf-8")
+    before = text if served else text.split("INFO:     Started server process")[0]
+    other = {"silent": "not-ready-in-time", "kv-cache-too-small": "kv-cache-too-small-cpu"}  # as it was, and on a CPU
+    assert name(tried(entry, before + "\n", served)[0]) == other.get(entry["id"], entry["id"])
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+def test_it_is_told_in_two_sentences_with_a_cure_and_an_issue(entry: dict[str, Any]) -> None:
+    assert len(re.split(r"(?<=[.])\s+(?=[A-Z/{])", entry["means"])) == 2
+    assert entry["means"].endswith(".") and not entry["title"].endswith(".")
+    assert entry.get("set") or entry.get("remove") or entry.get("command") or entry.get("advice")
+    assert entry["issues"]
+    for issue in entry["issues"]:
+        assert re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+/issues/[1-9]\d*", url(issue))
+    assert set(entry.get("over", [])) <= set(ENTRIES)
+
+
+@pytest.mark.parametrize("entry", [one for one in ENTRIES.values() if one.get("set")], ids=lambda one: one["id"])
+def test_the_change_is_yaml_of_fields_that_exist(entry: dict[str, Any]) -> None:
+    diagnosis, _ = tried(entry)
+    for new in ("+", "-"):
+        text = "\n".join(line[2:] for line in diagnosis.diff if line[0] in (" ", new) and not line.startswith("# "))
+        assert text == "" or isinstance(parse(text, "change").value, dict)
+    for path in diagnosis.changes:
+        section = path.removeprefix(ENVIRONMENT).split(".")[0]
+        known = {"env", "runtime", "cuda", "cache", "secrets"} if path.startswith(ENVIRONMENT) else {
+            "serve", "model", "gpus", "readiness"
+        }  # fmt: skip
+        assert section in known
+
+
+@pytest.mark.parametrize("file", HEALTHY, ids=lambda file: file.name)
+@pytest.mark.parametrize("stage", ["", "load", "capture", "serving"])
+def test_none_fires_on_a_healthy_log(file: Path, stage: Any) -> None:
+    for ending in (Ending(), Ending(code=0, before_ready=False), Ending(code=1)):
+        assert diagnose(read(file.read_text(encoding="utf-8")), ending, stage, CATALOGUE).signature is None
+
+
+def test_the_page_is_that_of_the_catalogue() -> None:
+    assert diagnosis_data.main(["--check"]) == 0, "run python -m orchestrator.diagnosis_data"
+
+
+def test_a_signature_of_ones_own_counts_and_replaces_one_of_the_same_id(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(
+        "[[signature]]\nid='port-taken'\ntitle='mine'\nmeans='A. B.'\npatterns=['PetrifiedError']\n", encoding="utf-8"
+    )
+    signatures = diagnosis_data.load(tmp_path)
+    assert len(signatures) == len(CATALOGUE)
+    assert diagnose(read("PetrifiedError: stone"), Ending(code=1), "", signatures).title == "mine"
+    assert diagnosis_data.own_folder({"XDG_CONFIG_HOME": str(tmp_path)}) == tmp_path / "orch" / "signatures"
+    assert diagnosis_data.own_folder({"HOME": "/h"}) == Path("/h/.config/orch/signatures")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("not toml", "Expected"),
+        ("x = 1", "no [[signature]]"),
+        ("[[signature]]\nid='a'", "signature a: title is missing"),
+        ("[[signature]]\nid='a'\ntitle='t'\nmeans='m'", "nothing says when it fits"),
+        ("[[signature]]\nid='a'\ntitle='t'\nmeans='m'\npatterns=['(']", "signature a: "),
+        ("[[signature]]\nid='a'\ntitle='t'\nmeans='m'\npatterns='x'", "patterns is no list"),
+        ("[[signature]]\nid='a'\ntitle=1\nmeans='m'\npatterns=['x']", "title is no text"),
+        ("[[signature]]\nid='a'\ntitle='t'\nmeans='m'\npatterns=['x']\nstages=['x']", "x is no stage"),
+        ("[[signature]]\nid='a'\ntitle='t'\nmeans='m'\nendings=['died']", "'died' is no ending"),
+        ("[[signature]]\nid='a'\ntitle='t'\nmeans='m'\npattern=['x']", "pattern is no key"),
+    ],
+)
+def test_a_mistake_in_a_file_of_ones_own_is_told_with_the_file(tmp_path: Path, text: str, why: str) -> None:
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(why)) as caught:
+        diagnosis_data.load(tmp_path)
+    assert "mine.toml" in str(caught.value)
