@@ -4,7 +4,6 @@ stand-in Hugging Face Hub in ``fakes/hub.py``."""
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,10 +15,9 @@ from fakes.cuda import Standins, make_standins
 from fakes.hub import Hub
 from fakes.nvml import Nvml, build_library
 from fakes.runtime import make_fake_runtime
-from fakes.sandbox import Result, Sandbox, copy_project
+from fakes.sandbox import Result, Sandbox, copy_project, free_ports
 from fakes.systemd import Systemd, Unbootable
 
-FIRST_PORT, LAST_PORT = 18000, 30000  # below Linux's ephemeral range, so that no client's socket takes one meanwhile
 PASSED_THROUGH = ("PIP_", "UV_", "SSL_CERT_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")  # what building a runtime needs
 GIB = 1 << 30
 
@@ -34,22 +32,8 @@ def missing(what: str) -> NoReturn:
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """Each call answers a port that nobody listens on, and never the same one in a run."""
-    ports = iter(range(FIRST_PORT + os.getpid() * 20 % 10000, LAST_PORT))
-
-    def take() -> int:
-        return next(port for port in ports if is_free(port))
-
-    return take
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", port))
-        except OSError:
-            return False
-    return True
+    ports = free_ports()
+    return lambda: next(ports)
 
 
 @pytest.fixture(scope="session")

@@ -209,8 +209,11 @@ def copy_project(sandbox: Sandbox, profile: str, environment: str, port: int) ->
 
 
 def free_ports() -> Iterator[int]:
-    """Ports that nobody listens on, never the same one twice in a process."""
-    return (port for port in range(FIRST_PORT + os.getpid() * 20 % 10000, LAST_PORT) if is_free(port))
+    """Ports that nobody listens on, never the same one twice in a process, and others than those of the test runner's
+    other workers."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    first = FIRST_PORT + (os.getpid() * 20 + worker * 2500) % 10000
+    return (port for port in range(first, LAST_PORT) if is_free(port))
 
 
 def is_free(port: int) -> bool:
