@@ -10,6 +10,11 @@ class _Later:
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
 
+    @property  # type: ignore[misc]  # nobody sets it
+    def __class__(self) -> Any:
+        """So that isinstance() sees what it stands for."""
+        return type(self._made)
+
     def __getattr__(self, name: str) -> Any:
         """Only for what is not here yet; the port itself is kept."""
         if name == "_made":
