@@ -9,7 +9,7 @@ from orchestrator.diagnosis.model import Ending, Line
 _QUIET = frozenset(("DEBUG", "INFO", "WARNING"))
 _EXCEPTION = re.compile(
     r"(?:[A-Za-z_][\w.]*\.)?"
-    r"(?:[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Exceeded|Timeout|Refused|Failure|Enabled))(?:: |$)"
+    r"(?:(?:[A-Z]\w*)?(?:Error|Exception|Interrupt|Exit|Exceeded|Timeout|Refused|Failure|Enabled))(?:: |$)"
 )
 _FATAL = re.compile(
     r"(?:\S+: error: |.{0,200}: fatal error: |.{0,40}/ld: |Fatal Python error|\*\*\* SIG|terminate called|Killed\b"

@@ -38,7 +38,8 @@ _RECORD = re.compile(
     r"(?=(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:\d\d:\d\d \[?[\w./-]{1,80}\.pyx?:\d+\])"
 )
 """What stands before one of vLLM's own records, of whatever kind."""
-_WARNED = re.compile(r"\S*: \w*Warning: |^\w+Warning: ")
+_WARNED = re.compile(r"(?<!\S)\S{0,400}: \w{0,40}Warning: |^\w{1,40}Warning: ")
+_LONGEST = 8192  # characters; what tells stands at the front, and no pattern may take long
 _MOST_WRAPS = 4  # a journal around docker around kubernetes
 
 
@@ -63,7 +64,7 @@ def _pieces(raw: str) -> list[str]:
 
 
 def _line(number: int, raw: str) -> Line:
-    text, process, pid = _CONTROL.sub("", raw), "", 0
+    text, process, pid = _CONTROL.sub("", raw[:_LONGEST]), "", 0
     text = _GLUED.sub("", text, count=1).rstrip() if "it" in text else text.rstrip()
     for _ in range(_MOST_WRAPS):
         if found := _OUTER.match(text):

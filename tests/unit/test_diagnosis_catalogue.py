@@ -1,6 +1,7 @@
 """Every signature that is shipped: it fires on its example, says what it should, and on nothing else."""
 
 import re
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,32 @@ def test_the_change_is_yaml_of_fields_that_exist(entry: dict[str, Any]) -> None:
         assert section in known
 
 
+def test_no_pattern_takes_long_whatever_a_line_holds() -> None:
+    """In all some 0.2 s; one pattern that starts anew at every character takes ten times that by itself."""
+    pieces = (
+        "Error",
+        "a-1 ",
+        "(",
+        "/a.b",
+        "x",
+        "x.",
+        "0",
+        "{",
+        "'",
+        "CUDA ",
+        "Error: ",
+        "Loading ",
+        "SafetensorError ",
+    )
+    lines = [(piece * 8192)[:8192] for piece in pieces]
+    began = time.process_time()
+    for signature in CATALOGUE:
+        for pattern in (*signature.patterns, *signature.hints, *signature.last, *signature.beside):
+            for line in lines:
+                pattern.search(line)
+    assert time.process_time() - began < 3
+
+
 @pytest.mark.parametrize("file", HEALTHY, ids=lambda file: file.name)
 @pytest.mark.parametrize("stage", ["", "load", "capture", "serving"])
 def test_none_fires_on_a_healthy_log(file: Path, stage: Any) -> None:
@@ -155,3 +182,20 @@ def test_a_mistake_in_a_file_of_ones_own_is_told_with_the_file(tmp_path: Path, t
     with pytest.raises(InputError, match=re.escape(why)) as caught:
         diagnosis_data.load(tmp_path)
     assert "mine.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "FluxError: capacitor 'c1' is at 87% (of 100) in /a/b.c",
+        'KeyError: "x"',
+        "Exception: \\d+ [what] ('is') {this}?",
+        f"RuntimeError: {'long ' * 60}",
+    ],
+)
+def test_the_lesson_of_an_unknown_failure_is_a_signature_of_it(tmp_path: Path, error: str) -> None:
+    lines = read(f"(EngineCore pid=2) ERROR 11-23 10:00:00 [c.py:1] {error}")
+    unknown = diagnose(lines, Ending(code=1), "", CATALOGUE)
+    assert unknown.signature is None
+    (tmp_path / "mine.toml").write_text("\n".join(unknown.cure), encoding="utf-8")
+    assert name(diagnose(lines, Ending(code=1), "", diagnosis_data.load(tmp_path))) not in {"", *ENTRIES}
