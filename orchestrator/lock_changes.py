@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from orchestrator.engines.repos import repos
-from orchestrator.lockfile import EMPTY, NAME, Base, Lock, LockedModel, LockedRuntime, asked, bare, ordered
+from orchestrator.lockfile import EMPTY, NAME, Base, Lock, LockedModel, LockedRuntime, asked, bare, has_hash, ordered
 from orchestrator.model import Json, Notice, Path, RemoteFile, RuntimeSpec, Source, Spec
 from orchestrator.units import format_size
 
@@ -69,12 +69,19 @@ def unheld_models(lock: Lock, spec: Spec, profile: Source) -> tuple[Notice, ...]
 
 
 def unheld_runtime(lock: Lock, wanted: RuntimeSpec, environment: Source, base: Base) -> tuple[Notice, ...]:
-    """Likewise of packages."""
-    if wanted.kind != "requirements" or lock.runtime(asked(wanted, base), base.platform):
+    """Likewise of packages; and of those that it names without saying what they hold."""
+    if wanted.kind != "requirements":
         return ()
-    what = f"{NAME} holds no packages for these requirements on {base.platform}"
     at = environment.at("runtime", "requirements")
-    return (Notice(at, what, "`orch lock` adds them", "not-locked"),)
+    held = lock.runtime(asked(wanted, base), base.platform)
+    if held is None:
+        what = f"{NAME} holds no packages for these requirements on {base.platform}"
+        return (Notice(at, what, "`orch lock` adds them", "not-locked"),)
+    open_ones = [_named(line)[0] for line in held.packages if not has_hash(line)]
+    if not open_ones:
+        return ()
+    what = f"{NAME} has no hash of {', '.join(open_ones)}: whatever an index gives under that version is installed"
+    return (Notice(at, what, "`orch lock --upgrade` asks the indexes for it", "no-hash"),)
 
 
 def _written(slot: str, profile: Source) -> Path:

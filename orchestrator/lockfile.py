@@ -99,14 +99,19 @@ class Base:
 
 
 def runtime_key(packages: Iterable[str], python: str, platform: str) -> str:
-    """Names the runtime that these make. Hashes say nothing new: a version of a package has one content."""
-    text = "\n".join([*sorted(map(bare, packages)), python, platform])
+    """Names the runtime that these make. With their hashes: what was installed without, or with others, is another
+    runtime, though the versions are the same."""
+    text = "\n".join([*sorted(packages), python, platform])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def bare(line: str) -> str:
     """A package without its hashes."""
     return line.partition(" --hash=")[0]
+
+
+def has_hash(line: str) -> bool:
+    return " --hash=" in line
 
 
 def asked(spec: RuntimeSpec, base: Base) -> RuntimeSpec:

@@ -57,6 +57,7 @@ RULES: Mapping[str, str] = {
     "lock-damaged": "orch.lock cannot be read, or does not hold what it should.",
     "lock-newer": "A newer orch wrote orch.lock.",
     "not-locked": "There is an orch.lock, and it does not hold a model or the packages of an environment.",
+    "no-hash": "orch.lock names a package without its hash, so its content is not checked.",
     # what is no mistake
     "not-checked": "Something could not be checked here, and why.",
     # several profiles together

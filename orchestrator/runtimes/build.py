@@ -25,7 +25,7 @@ from orchestrator.codec import from_file, to_json
 from orchestrator.errors import OrchError, RuntimeFailure
 from orchestrator.files import make_folder, read_json, write_json
 from orchestrator.lock_store import platform
-from orchestrator.lockfile import EMPTY, NAME, Lock, runtime_key
+from orchestrator.lockfile import EMPTY, NAME, Lock, has_hash, is_package, runtime_key
 from orchestrator.model import RuntimeInfo, RuntimeSpec
 from orchestrator.ports import Say
 from orchestrator.runtimes import exact, inspect
@@ -39,8 +39,8 @@ UNKNOWN_SET = "the packages that it was made from are not in orch.lock any more,
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """``pinned`` are requirement lines that leave nothing to choose; ``key`` names the runtime made from them with this
-    ``python``."""
+    """``pinned`` are requirement lines that leave nothing to choose, with hashes where these are known; ``key`` names
+    the runtime made from them with this ``python``, and so says which hashes its packages were held against."""
 
     key: str
     pinned: tuple[str, ...]
@@ -114,16 +114,23 @@ def to_lock(
     data_dir: Path, spec: RuntimeSpec, variables: Mapping[str, str], say: Say, *, anew: bool
 ) -> tuple[str, tuple[str, ...]]:
     """The python and the packages, with their hashes, that ``spec`` comes to: those of the resolution made earlier, or
-    with ``anew`` those of today. Builds and keeps nothing. Raises RuntimeFailure."""
+    with ``anew`` those of today. An older orch kept no hashes: then today's, which nothing was held against yet. Builds
+    and keeps nothing. Raises RuntimeFailure."""
     spec = replace(spec, lock="")
     known = None if anew else remembered(data_dir, spec)
     try:
         with _uv(spec, variables) as uv:
             pinned = known.pinned if known else exact.pinned(uv, spec, _python(spec), say)
             python = known.python if known else _python_label(spec)
-            return python, exact.hashed(uv, spec, pinned, _python(spec, python))
+            if not any(map(has_hash, pinned)):
+                pinned = exact.hashed(uv, pinned, _python(spec, python))
     except OSError as error:
         raise _refused(data_dir, spec, error) from error
+    for line in pinned:
+        if not is_package(line):
+            why = f"{line.partition('://')[0]}... is not one package at one version, or holds a password"
+            raise RuntimeFailure(f"lock the runtime ({spec.label})", why, "name it in another way")
+    return python, pinned
 
 
 @contextmanager
@@ -153,6 +160,8 @@ class _Builder:
 
     def resolve(self) -> Resolution:
         pinned, python = exact.pinned(self.uv, self.spec, _python(self.spec), self.say), _python_label(self.spec)
+        with contextlib.suppress(RuntimeFailure):  # what uv cannot tell the hashes of, it may still install
+            pinned = exact.hashed(self.uv, pinned, _python(self.spec))
         resolution = Resolution(runtime_key(pinned, python, platform()), pinned, python)
         about = {"key": resolution.key, "pinned": list(pinned), "requirements": list(self.spec.requirements)}
         write_json(resolution_file(self.data_dir, self.spec), about)
@@ -176,10 +185,8 @@ class _Builder:
 
     def _fill(self, place: Path, resolution: Resolution) -> RuntimeInfo:
         python = place / "bin/python"
-        pinned = self.uv.file("pinned.txt", resolution.pinned)
         self.uv("venv", "--no-project", "--python", _python(self.spec, resolution.python), str(place), on_line=self.say)
-        where = ["--no-deps", "-p", str(python), *self.uv.sources()]
-        self.uv("pip", "install", *where, "-r", pinned, on_line=self.say)
+        exact.install(self.uv, resolution.pinned, str(python), self.say)
         description = inspect.describe(python, self.variables, {})
         if description["engine"] is None:
             what = f"build the runtime ({self.spec.label})"

@@ -10,11 +10,14 @@ from orchestrator.model import RuntimeSpec
 from orchestrator.runtimes import pipconf
 from orchestrator.shell import CommandFailed, run
 
-# Another Python's, or about a project, which a runtime is not.
+# Another Python's; or about a project, which a runtime is not; or would let in what nobody named.
 FOREIGN = frozenset(
     {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX"}
     | {"UV_PYTHON", "UV_SYSTEM_PYTHON", "UV_PROJECT", "UV_WORKING_DIR"}
+    | {"UV_NO_VERIFY_HASHES", "UV_VENV_SEED"}
 )
+CHOICE = frozenset({"UV_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE"})
+"""Have a say while packages are chosen. Of an exact set they would replace or leave out some."""
 REASON_LIMIT = 900  # characters
 
 CHATTER = (" + ", " - ", " ~ ", "Activate with", "Using Python")  # a line a package, 150 for vllm; and the obvious
@@ -50,8 +53,9 @@ class Uv:
         self.program = program()
         self.torch_backend, self.remark = torch_backend(spec, _folders(spec, self.configured))
 
-    def __call__(self, *args: str, on_line: Callable[[str], None] | None = None) -> str:
-        """stdout. ``on_line`` hears uv's progress. Raises RuntimeFailure with uv's own reason."""
+    def __call__(self, *args: str, on_line: Callable[[str], None] | None = None, exact: bool = False) -> str:
+        """stdout. ``on_line`` hears uv's progress; ``exact`` says that nothing is left to choose. Raises RuntimeFailure
+        with uv's own reason."""
         failing = False
 
         def hear(line: str) -> None:
@@ -61,7 +65,8 @@ class Uv:
                 on_line(redact(line.strip()))
 
         try:
-            return run([self.program, *args], env=self.env, cwd=self.workdir, on_line=hear).stdout
+            env = {name: value for name, value in self.env.items() if not (exact and name in CHOICE)}
+            return run([self.program, *args], env=env, cwd=self.workdir, on_line=hear).stdout
         except CommandFailed as error:
             raise RuntimeFailure(f"build the runtime ({self.spec.label})", *self._explain(error)) from error
 

@@ -1,7 +1,9 @@
 """orch.lock, written by choice and read when present: one folder deploys the same bytes on another day and machine."""
 
+import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,9 @@ from fakes.hub import Hub
 from fakes.runtime import SOURCE
 from fakes.sandbox import Sandbox
 from runtime_kit import wheel
+
+from orchestrator.lock_store import platform
+from orchestrator.lockfile import bare, runtime_key
 
 REPO = "org/model"
 FILES = {"config.json": b'{"model_type": "qwen3"}', "model.safetensors": b"w" * 3_000_000, "README.md": b"# hello"}
@@ -245,11 +250,71 @@ def test_packages_that_the_lock_does_not_hold_must_be_told_and_resolved_as_witho
     assert "build" in built.plan("a")
 
 
-def test_another_content_of_a_package_must_not_be_installed(built: Project) -> None:
+@pytest.mark.parametrize("setting", ["", "UV_NO_VERIFY_HASHES", "UV_CONFIG_FILE", "UV_OVERRIDE"])
+def test_another_content_of_a_package_must_not_be_installed(built: Project, setting: str) -> None:
+    """Nor by a setting of uv's that has hashes passed over, or another version taken."""
     built.orch("lock")
-    engine = built.sandbox.project / "wheels/vllm-0.32.0-py3-none-any.whl"
-    engine.unlink()
-    wheel(engine.parent, "vllm", "0.32.0", ENTRY)
+    wheels = built.sandbox.project / "wheels"
+    (wheels / "vllm-0.32.0-py3-none-any.whl").unlink()
+    wheel(wheels, "vllm", "0.32.0", ENTRY)
+    engine_wheel(wheels, "0.33.0")
+    settings = {
+        "UV_NO_VERIFY_HASHES": "1",
+        "UV_CONFIG_FILE": built.sandbox.write("uv.toml", "[pip]\nverify-hashes = false\n"),
+        "UV_OVERRIDE": built.sandbox.write("override.txt", "vllm==0.33.0\n"),
+    }
+    built.env |= {setting: str(settings[setting])} if setting else {}
+    built.env.pop("UV_NO_CONFIG")
     failed = built.apply("a", code=1)
-    assert "hash" in failed.stderr.lower()
+    assert "hash mismatch" in failed.stderr.lower()
     assert not built.engine()
+
+
+def test_what_was_built_from_other_files_must_not_count_as_locked(built: Project) -> None:
+    """The versions are the same, and it was built before there was a lock."""
+    built.apply("a")
+    before = built.record()["revision"]["runtime"]
+    built.orch("lock")
+    file = built.sandbox.project / "orch.lock"
+    torch = built.sandbox.project / "wheels/torch-2.0+cpu-py3-none-any.whl"
+    had = hashlib.sha256(torch.read_bytes()).hexdigest()
+    wheel(torch.parent, "torch", "2.0+cpu", {"torch/other.py": "1"})
+    file.write_text(file.read_text().replace(had, hashlib.sha256(torch.read_bytes()).hexdigest()))
+    plan = built.plan("a")
+    assert "runtime.lock" in plan and "build" in plan
+    built.apply("a")
+    after = built.record()["revision"]["runtime"]
+    runtimes = Path(built.env["XDG_DATA_HOME"], "orch/runtimes")
+    (other,) = runtimes.glob(f"{after}/lib/python3*/site-packages/torch/other.py")
+    assert other.read_text() == "1"
+    assert not list(runtimes.glob(f"{before}/lib/python3*/site-packages/torch/other.py"))
+
+
+def test_a_runtime_whose_hashes_nobody_kept_must_be_built_anew_once_there_is_a_lock(built: Project) -> None:
+    """As an older orch built it: from the same versions, whatever they held."""
+    built.apply("a")
+    data = Path(built.env["XDG_DATA_HOME"], "orch/runtimes")
+    (file,) = data.glob("resolved/*.json")
+    held = json.loads(file.read_text())
+    lines = [bare(line) for line in held["pinned"]]
+    assert lines != held["pinned"]
+    held |= {
+        "pinned": lines,
+        "key": runtime_key(lines, f"{sys.version_info.major}.{sys.version_info.minor}", platform()),
+    }
+    file.write_text(json.dumps(held))
+    assert "Nothing to change" in built.plan("a")
+    built.orch("lock")
+    assert "runtime.lock" in built.plan("a")
+
+
+def test_a_package_without_its_hash_must_be_told(built: Project) -> None:
+    built.orch("lock")
+    file = built.sandbox.project / "orch.lock"
+    (held,) = lock_of(built)["runtimes"]
+    file.write_text(file.read_text().replace(held["packages"][0], bare(held["packages"][0])))
+    told = "environments/fake.yaml:1:30: warning: orch.lock has no hash of torch: "
+    assert told in built.orch("plan", "a").stderr
+    assert told in built.orch("validate").stderr
+    built.orch("validate", "--strict", code=1)
+    built.apply("a")

@@ -73,7 +73,7 @@ def test_every_code_has_its_sentence_and_most_are_in_the_corpus() -> None:
     assert codes - RULES.keys() == set()
     needs_more_than_a_file = {
         *("unknown-path", "bad-override", "variable-unusable", "same-name", "port-clash", "gpu-clash"),
-        *("not-checked", "lock-damaged", "lock-newer", "not-locked"),
+        *("not-checked", "lock-damaged", "lock-newer", "not-locked", "no-hash"),
     }
     given_up_by_no_version_yet = {"deprecated-flag"}
     assert RULES.keys() - codes - needs_more_than_a_file - given_up_by_no_version_yet == set()

@@ -34,6 +34,7 @@ from orchestrator.lockfile import (
     LockedModel,
     LockedRuntime,
     asked,
+    bare,
     is_package,
     ordered,
     parse,
@@ -182,9 +183,24 @@ def test_a_line_for_uv_must_be_one_package_and_nothing_else() -> None:
     assert [is_package(one) for one in good + bad] == [True] * len(good) + [False] * len(bad)
 
 
-def test_the_key_must_be_of_the_versions_and_not_of_their_hashes() -> None:
-    assert RUNTIME.key == runtime_key(["vllm==0.32.0", "torch==2.9.0+cpu"], "3.11", "linux-x86_64")
-    assert len({RUNTIME.key, replace(RUNTIME, python="3.12").key, replace(RUNTIME, platform="linux-aarch64").key}) == 3
+def test_the_key_must_be_of_the_versions_and_of_their_hashes() -> None:
+    assert RUNTIME.key == runtime_key(reversed(PACKAGES), "3.11", "linux-x86_64")
+    others = (
+        replace(RUNTIME, python="3.12"),
+        replace(RUNTIME, platform="linux-aarch64"),
+        replace(RUNTIME, packages=tuple(map(bare, PACKAGES))),
+        replace(RUNTIME, packages=(PACKAGES[0].replace("cc", "cd"), PACKAGES[1])),
+    )
+    assert len({RUNTIME.key, *(one.key for one in others)}) == 5
+
+
+def test_packages_without_a_hash_must_be_named() -> None:
+    environment = Source("environments/lab.yaml")
+    (told,) = unheld_runtime(LOCK, BUILT, environment, BASE)
+    assert told.code == "no-hash"
+    assert told.what.startswith("orch.lock has no hash of vllm: ")
+    whole = replace(RUNTIME, packages=(PACKAGES[0], f"vllm==0.32.0 --hash=sha256:{'e' * 64}"))
+    assert unheld_runtime(replace(LOCK, runtimes=(whole,)), BUILT, environment, BASE) == ()
 
 
 # ------------------------------------------------------------------------------------------- what it is held against
@@ -246,7 +262,7 @@ def test_what_a_lock_does_not_hold_must_be_warned_of_where_it_is_written() -> No
         "p.yaml:4:3: warning: orch.lock does not hold Qwen/Qwen3-32B-AWQ at v2, but at main; `orch lock` adds it"
     )
     assert (runtime.at, runtime.code) == ("e.yaml:2:1", "not-locked")
-    assert unheld_models(LOCK, wanted().spec, profile) == unheld_runtime(LOCK, BUILT, environment, BASE) == ()
+    assert unheld_models(LOCK, wanted().spec, profile) == ()
     assert unheld_runtime(LOCK, VENV, environment, BASE) == ()
 
 
