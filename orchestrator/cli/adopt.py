@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from orchestrator.cli.adopted_files import Files
     from orchestrator.cli.context import Context
     from orchestrator.from_command import Taken
-    from orchestrator.model import Attempt, Environment, Process
+    from orchestrator.model import Attempt, Environment, Observed, Process
+    from orchestrator.plan import Plan
     from orchestrator.ports import Eyes
     from orchestrator.running import Running
 
@@ -46,7 +47,6 @@ def adopt(
     from orchestrator.cli import changes
     from orchestrator.cli.adopted_files import files_of
     from orchestrator.cli.context import context
-    from orchestrator.cli.events import Console
     from orchestrator.cli.taken_over import note, say, taken_of
     from orchestrator.controller import look
     from orchestrator.observe import token
@@ -76,13 +76,7 @@ def adopt(
     typer.echo(f"\nIt writes {files.names}.")
     if not yes:
         changes.agree(options.Output.TEXT, "Adopt it?")
-    world = here.world(Console())
-    attempt = _attempt(here, world, engine.process, files, engine.log)
-    planner = partial(adoption.planned, attempt, engine.visible, pids)
-    return files.written_for(
-        lambda: changes.carry_out(planner, [attempt.deployment], here, world, ask=False, quiet=True),
-        lambda: attempt.deployment.name in here.eyes.state.records(),
-    )
+    return _take_over(here, engine, files, pids)
 
 
 def _asked(words: Sequence[str], port: int | None) -> tuple[int, str | None]:
@@ -103,6 +97,26 @@ def _asked(words: Sequence[str], port: int | None) -> tuple[int, str | None]:
     return int(words[0]), name
 
 
+def _take_over(here: "Context", engine: "Running", files: "Files", pids: "Sequence[int]") -> int:
+    """Writes the files and the record. Returns the exit status."""
+    from orchestrator import adoption
+    from orchestrator.cli import changes
+    from orchestrator.cli.events import Console
+
+    world = here.world(Console())
+    attempt = _attempt(here, world, engine.process, files, engine.log)
+
+    def planner(seen: "Observed") -> "Plan":
+        """Also asked once its port is locked on this host: an adoption that waited may find that another was faster."""
+        _check_untaken(here, engine.process, f"adopt process {engine.process.pid}")
+        return adoption.planned(attempt, engine.visible, pids, seen)
+
+    return files.written_for(
+        lambda: changes.carry_out(planner, [attempt.deployment], here, world, ask=False, quiet=True),
+        lambda: attempt.deployment.name in here.eyes.state.records(),
+    )
+
+
 # ------------------------------------------------------------------------------------------------------ the engine
 
 
@@ -120,24 +134,30 @@ def _listener(here: "Context", port: int) -> int:
 
 def _engine(here: "Context", pid: int) -> "Running":
     """The API server, if it is this user's to take and nobody else's to start again. Raises InputError."""
-    from orchestrator import proc
     from orchestrator.errors import InputError
-    from orchestrator.leftovers.state import remembered
     from orchestrator.running import keeper, server, user_of
 
     what = f"adopt process {pid}"
     found = server(pid, what)
-    row = found.process
-    mine = (row.pid, row.start, proc.boot_id())
-    for one in remembered(here.state_dir):
-        known = one.attempt
-        if known and known.adopted and (known.pid, known.start, known.boot) == mine:
-            raise InputError(what, f"orch has it already, as {one.name} of {one.project}", "see `orch status` there")
-    if user_of(row.pid) != os.geteuid():
+    _check_untaken(here, found.process, what)
+    if user_of(found.process.pid) != os.geteuid():
         raise InputError(what, "it is another user's, and would be this user's at its next start", "ask that user")
     if other := keeper(found):
         raise InputError(what, other.why, other.do)
     return found
+
+
+def _check_untaken(here: "Context", process: "Process", what: str) -> None:
+    """Raises InputError when any project of this state has it on record."""
+    from orchestrator import proc
+    from orchestrator.errors import InputError
+    from orchestrator.leftovers.state import remembered
+
+    mine = (process.pid, process.start, proc.boot_id())
+    for one in remembered(here.state_dir):
+        known = one.attempt
+        if known and (known.pid, known.start, known.boot) == mine:
+            raise InputError(what, f"orch has it already, as {one.name} of {one.project}", "see `orch status` there")
 
 
 def _check_secrets(here: "Context", taken: "Taken", engine: "Running", environment: "Environment") -> None:

@@ -3,7 +3,9 @@ record alone. Observed from outside: what lives, what answers, which files are t
 
 import json
 import os
+import pty
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -247,6 +249,31 @@ def test_what_is_there_already_must_stay(project: Project, start: Start) -> None
     other = start(SERVE)
     assert "a is deployed already" in project.orch("adopt", str(other.engine), "a", "--yes", code=1).stderr
     assert sorted(files(project)) == ["environments/a.yaml", "profiles/a.yaml"]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["another-name", "another-project"])
+def test_one_that_waited_at_its_prompt_must_not_take_what_another_took_meanwhile(
+    project: Project, start: Start, elsewhere: bool
+) -> None:
+    hand = start(SERVE)
+    root = project.sandbox.home / "elsewhere" if elsewhere else project.sandbox.project
+    root.mkdir(exist_ok=True)
+    here, there = pty.openpty()
+    command = project.sandbox.command("adopt", str(hand.engine), "b", "--root", str(root))
+    with (project.sandbox.home / "waiting.log").open("w+") as log:
+        waiting = subprocess.Popen(
+            command, env=project.env, cwd=project.sandbox.project, stdin=there, stdout=log, stderr=log
+        )
+        wait_until(lambda: "Adopt it?" in Path(log.name).read_text())
+        project.orch("adopt", str(hand.engine), "a", "--yes")
+        os.write(here, b"y\n")
+        assert waiting.wait(30) == 1
+        assert f"cannot adopt process {hand.engine}: orch has it already, as a of " in Path(log.name).read_text()
+    os.close(here)
+    os.close(there)
+    assert sorted(files(project)) == ["environments/a.yaml", "profiles/a.yaml"]
+    assert not list(root.glob("*/b.yaml"))
+    assert [path.parent.name for path in project.state.glob("*/*/*/record.json")] == ["a"]
 
 
 def test_an_engine_of_orchs_must_be_refused(project: Project) -> None:
