@@ -1,6 +1,7 @@
 """The systemd user units of orch: their names, and the text of the one that runs a project's watcher. Pure: it is
 given all that it says."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ CARRIED = (
     "PIP_CONFIG_FILE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE", "UV_CACHE_DIR",
 )  # fmt: skip
 """Variables that the watcher needs as the shell has them, or it would start, fetch and build otherwise than `apply`."""
+
+_USER = re.compile(r"://[^/?#\s]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ def carried(variables: Mapping[str, str], named: Collection[str]) -> tuple[dict[
     """The variables for the unit, by name: those of above and those ``named`` by the project's files. And the names of
     those that are left out, for their values hold a password, as that of a proxy may."""
     wanted = sorted({*CARRIED, *named} & set(variables))
-    withheld = tuple(name for name in wanted if _holds_password(variables[name]))
+    withheld = tuple(name for name in wanted if _holds_password(name, variables[name]))
     return {name: variables[name] for name in wanted if name not in withheld}, withheld
 
 
@@ -104,7 +107,8 @@ def _plain(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def _holds_password(value: str) -> bool:
-    """As in scheme://user:password@host."""
-    _, scheme, rest = value.partition("://")
-    return bool(scheme) and "@" in rest.partition("/")[0]
+def _holds_password(name: str, value: str) -> bool:
+    """As in scheme://user:password@host; a proxy is taken without a scheme, too."""
+    if name.lower().endswith("_proxy"):
+        value = value if "://" in value else f"://{value}"
+    return bool(_USER.search(value))

@@ -96,6 +96,10 @@ def test_the_unit_gets_what_a_start_needs_and_what_the_files_name_and_nothing_el
 def test_a_proxy_with_a_password_is_left_out_and_told() -> None:
     shell = {"HTTPS_PROXY": "http://me:secret@proxy:3128", "HTTP_PROXY": "http://proxy:3128/a@b"}
     assert carried(shell, ()) == ({"HTTP_PROXY": "http://proxy:3128/a@b"}, ("HTTPS_PROXY",))
+    bare = {"http_proxy": "bob:hunter2@proxy:3128", "ALL_PROXY": "bob@proxy", "https_proxy": "proxy:3128/a@b"}
+    assert carried(bare, ()) == ({"https_proxy": "proxy:3128/a@b"}, ("ALL_PROXY", "http_proxy"))
+    indexes = {"INDEXES": "https://one/simple https://me:secret@two/simple", "MAIL": "me@host"}
+    assert carried(indexes, indexes) == ({"MAIL": "me@host"}, ("INDEXES",))
 
 
 def test_no_name_that_is_always_carried_is_one_of_a_secret() -> None:
