@@ -48,7 +48,10 @@ class Handover:
                 pid, uid, _ = _CREDENTIALS.unpack(
                     line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
                 )
-                row = proc.read(pid) if uid == os.getuid() else None
+                if uid != os.getuid():
+                    why = f"another user's process (pid {pid}, uid {uid}) came in place of its unit"
+                    raise HostError(self._what, why, "see what that is")
+                row = proc.read(pid)
                 line.sendall(text)
                 line.shutdown(socket.SHUT_WR)
                 complaint = line.makefile("rb").read().decode(errors="replace")
