@@ -14,9 +14,10 @@ from orchestrator.model import Attempt, Deployment, Record, Revision
 from orchestrator.store import read_record
 
 _TEMPORARY = re.compile(
-    r"\.(key|project\.json|record\.json|[0-9]+\.json|[0-9a-f]{16}\.json|\.probe)\.[a-z0-9_]{8}|\.probe|\.latest\.log\.new"
+    r"\.(key|(project|watch|record|[0-9]+|[0-9a-f]{16})\.json|[\w-]+\.dump|\.probe)\.[a-z0-9_]{8}|\.probe|\.latest\.log\.new",
+    re.ASCII,
 )
-"""What writing a file of the state leaves when it is killed (`files.write_text` and `store`)."""
+"""What writing a file of the state leaves when it is killed (`files.write_text`, by `store`, `watchers` and `dump`)."""
 
 
 @dataclass(frozen=True, slots=True)

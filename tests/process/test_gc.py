@@ -24,6 +24,7 @@ from orchestrator.garbage import KINDS, Garbage, find
 from orchestrator.host import SystemClock
 from orchestrator.hub.memory import Memory
 from orchestrator.leftovers.runtimes import freed
+from orchestrator.leftovers.state import temporary
 from orchestrator.leftovers.sweep import Sources, Sweep, Weighed
 from orchestrator.load import load_environment
 from orchestrator.lock_store import platform, write_lock
@@ -149,6 +150,23 @@ def test_on_a_terminal_it_must_ask(project: Project, answer: str, code: int) -> 
     assert done.returncode == code
     assert "Remove them?" in done.stdout
     assert alive(child) == (answer == "n")
+
+
+@pytest.mark.parametrize("name", ["project.json", "watch.json", "a/record.json", "a/logs/00012-0123abcd.dump"])
+def test_what_a_killed_writer_leaves_must_be_found(tmp_path: Path, name: str) -> None:
+    code = """
+import os, signal, sys
+from pathlib import Path
+from orchestrator.files import write_text
+Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+write_text(Path(sys.argv[1]), "x")
+"""
+    file = tmp_path / "host/project" / name
+    done = subprocess.run([sys.executable, "-c", code, str(file)], cwd=Path(__file__).parents[2], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = file.parent.iterdir()
+    file.write_text("{}")
+    assert [one.path for one in temporary(tmp_path, "host")] == [str(left)]
 
 
 # ----------------------------------------------------------------------------------------------------------- runtimes
