@@ -67,12 +67,12 @@ def below(pid: int) -> list[str]:
 
 
 def arguments(pid: int) -> list[str]:
-    """Its command line; empty for one that is gone."""
+    """Its command line, with each byte that is no UTF-8 as a lone surrogate; empty for one that is gone."""
     try:
         raw = (PROC / str(pid) / "cmdline").read_bytes()
     except OSError:
         return []
-    return raw.decode(errors="replace").rstrip("\0").split("\0")
+    return raw.decode(errors="surrogateescape").rstrip("\0").split("\0")
 
 
 def _stat(pid: int) -> tuple[str, list[str]] | None:
@@ -119,8 +119,8 @@ def output(pid: int) -> str:
 
 
 def _title(pid: int) -> str:
-    """A title that the process gave itself ("VLLM::EngineCore"), or the name of its program."""
-    first = next(iter(arguments(pid)), "").strip()
+    """A title that the process gave itself ("VLLM::EngineCore"), or the name of its program, to be shown."""
+    first = next(iter(arguments(pid)), "").encode(errors="surrogateescape").decode(errors="replace").strip()
     return first.rpartition("/")[2] if first.startswith("/") else first
 
 

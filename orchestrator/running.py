@@ -139,15 +139,7 @@ def user_of(pid: int) -> int | None:
 
 
 def _serves(row: Process) -> bool:
-    return not row.zombie and is_server(_argv(row.pid))
-
-
-def _argv(pid: int) -> Sequence[str]:
-    try:
-        raw = (proc.PROC / str(pid) / "cmdline").read_bytes()
-    except OSError:
-        return ()
-    return raw.decode(errors="surrogateescape").rstrip("\0").split("\0")
+    return not row.zombie and is_server(proc.arguments(row.pid))
 
 
 # --------------------------------------------------------------------------------------- what it was started with
@@ -168,7 +160,7 @@ def _found(row: Process, env: Mapping[str, str]) -> Found | None:
     except OSError:
         return None
     kept = {name: value for name, value in env.items() if ENGINE_VARIABLES.fullmatch(name)}
-    argv = _argv(row.pid)
+    argv = proc.arguments(row.pid)
     found = in_argv(argv, kept, cwd)
     if found is None:
         return None

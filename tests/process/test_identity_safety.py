@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from deploy_kit import Project, alive, environ, fields, in_session, kill
 from fakes.sandbox import Background, Sandbox, wait_until
 
+from orchestrator import proc
 from orchestrator.backends.local import Local
 from orchestrator.model import Instance, Launch, Marker
 
@@ -44,6 +46,19 @@ def test_a_foreign_process_must_never_be_touched(project: Project) -> None:
     project.apply()
     project.orch("delete", "--all", "--yes")
     assert other.process.poll() is None
+
+
+def test_bytes_that_are_no_text_must_be_kept_as_arguments_and_can_be_shown() -> None:
+    odd = os.fsdecode(b"\xff")
+    with subprocess.Popen(
+        [f"title {odd}", "-c", "input()", odd], executable=sys.executable, stdin=subprocess.PIPE
+    ) as one:
+        assert proc.arguments(one.pid) == [f"title {odd}", "-c", "input()", odd]
+        row = proc.read(one.pid)
+        assert row is not None
+        assert row.command == "title \ufffd"
+        one.communicate(b"\n")
+    assert proc.arguments(one.pid) == []
 
 
 def test_a_copied_marker_must_not_condemn_the_shell_it_sits_in(project: Project) -> None:
