@@ -248,8 +248,3 @@ def _number(version: str) -> tuple[int, ...]:
 
 def _major(version: str) -> int:
     return next(iter(_number(version)), 0)
-
-
-def _differ(version: str, other: str) -> bool:
-    """By their major versions, where both are known."""
-    return bool(version and other) and _major(version) != _major(other)
