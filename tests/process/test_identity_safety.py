@@ -50,10 +50,9 @@ def test_a_foreign_process_must_never_be_touched(project: Project) -> None:
 
 def test_bytes_that_are_no_text_must_be_kept_as_arguments_and_can_be_shown() -> None:
     odd = os.fsdecode(b"\xff")
-    with subprocess.Popen(
-        [f"title {odd}", "-c", "input()", odd], executable=sys.executable, stdin=subprocess.PIPE
-    ) as one:
-        assert proc.arguments(one.pid) == [f"title {odd}", "-c", "input()", odd]
+    words = [f"title {odd}", "-c", "input()", odd]
+    with subprocess.Popen(words, executable=sys.executable, stdin=subprocess.PIPE) as one:
+        wait_until(lambda: proc.arguments(one.pid) == words)
         row = proc.read(one.pid)
         assert row is not None
         assert row.command == "title \ufffd"
