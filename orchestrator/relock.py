@@ -45,7 +45,7 @@ def named(deployments: Iterable[Deployment], environments: Iterable[Environment]
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class Learner:
     """``known`` is what runs or ran last, by name: without ``anew`` it is what gets locked."""
 
     hub: HubReader

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.lock_changes import Change, Wants
     from orchestrator.lockfile import Base
     from orchestrator.model import Deployment, Environment
-    from orchestrator.relock import Asker, Named
+    from orchestrator.relock import Learner, Named
 
 
 def lock(
@@ -59,7 +59,7 @@ def lock(
         found = (*absent(lacking, place.platform), *changes(gone, EMPTY))
     else:
         wants = named.wants if upgrade else lacking
-        after = merge(before, _asker(here, place).ask(named, wants.models, wants.runtimes, anew=upgrade), gone)
+        after = merge(before, _learner(here, place).ask(named, wants.models, wants.runtimes, anew=upgrade), gone)
         found = changes(before, after)
     current = here.lock is not None and not found
     if not check and not current:
@@ -83,12 +83,12 @@ def _show(found: "Sequence[Change]", output: options.Output, *, current: bool, c
         typer.echo("orch.lock is as it should be" if current else "orch.lock is written")
 
 
-def _asker(here: "Context", place: "Base") -> "Asker":
+def _learner(here: "Context", place: "Base") -> "Learner":
     from orchestrator.cli.context import runtimes
     from orchestrator.cli.events import Console
-    from orchestrator.relock import Asker
+    from orchestrator.relock import Learner
 
-    return Asker(_hub(here), runtimes(dict(os.environ)), here.known(here.eyes), place, Console().progress)
+    return Learner(_hub(here), runtimes(dict(os.environ)), here.known(here.eyes), place, Console().progress)
 
 
 def _hub(here: "Context") -> "HubReader":
