@@ -71,9 +71,14 @@ def pull(
     if output is options.Output.JSON:
         typer.echo(document({"version": 1, "weights": [weights_json(one) for one in done]}))
     elif not done:
-        nothing = "nothing is deployed here; name a profile, or OWNER/NAME"
-        typer.echo(f"Nothing to fetch: {'no repository on the Hub is named' if wanted else nothing}.")
+        typer.echo(f"Nothing to fetch: {_why_nothing(wanted)}.")
     return 0
+
+
+def _why_nothing(wanted: "Sequence[Deployment]") -> str:
+    if wanted:
+        return "no repository on the Hub is named"
+    return "nothing is deployed here; name a profile, or OWNER/NAME"
 
 
 def _print(found: "Sequence[Weights]") -> None:
