@@ -95,6 +95,13 @@ def test_constraints_and_overrides_are_taken_and_pips_own_constraints_too(
     assert runtimes.ensure(spec, silent).version == "0.33.0"
 
 
+def test_what_nobody_asked_for_is_not_installed(runtimes: Runtimes, variables: dict[str, str]) -> None:
+    variables["UV_VENV_SEED"] = "1"
+    info = runtimes.ensure(SPEC, silent)
+    found = Path(info.prefix).glob("lib/python3*/site-packages/*.dist-info")
+    assert sorted(path.name for path in found) == ["torch-2.0+cpu.dist-info", "vllm-0.32.0.dist-info"]
+
+
 def test_a_killed_build_does_not_count_and_is_built_again(runtimes: Runtimes, variables: dict[str, str]) -> None:
     """Killed after everything is installed and before the mark: the worst moment."""
     code = """
