@@ -13,7 +13,7 @@ from orchestrator.history import attempts
 from orchestrator.model import Death, Deployment, Endpoint, Instance, Intent, Json, Marker, Observed, Record
 from orchestrator.observe import ending, observe
 from orchestrator.plan import Plan, Reason
-from orchestrator.policy import Due, again, died, due, judge, of_the_files
+from orchestrator.policy import Due, again, died, due, judge, of_the_files, refused
 from orchestrator.ports import Answer, Exit, Eyes, Prober, World
 from orchestrator.reconcile import Options, reconcile
 from orchestrator.units import format_duration
@@ -26,7 +26,7 @@ Wanted = Callable[[Eyes], Sequence[Deployment]]
 def attend(name: str, ended: Exit | None, hung: str, world: World) -> Json:
     """One deployment that is not as it should be: records how it ended (``ended`` where that is known, ``hung`` why it
     has to be ended), and starts it again when its time has come. {"idle": whether there was nothing to do}."""
-    with world.state.lock([name], (), world.events):
+    with world.state.lock([name], (), world.events, "watch"):
         record, live = _look(name, world)
         task = _task(record, live, world)
         if record and live and hung and _serves_as_recorded(record, live, task):
@@ -153,15 +153,14 @@ def _as_it_was(wanted: Deployment, seen: Observed, world: World) -> Plan:
 
 
 def _never_started(name: str, before: Record, error: OrchError, world: World) -> None:
-    """What failed before anything was started is one more death of the last start; else a next look finds the new one
-    dead."""
-    with world.state.lock([name], (), world.events):
+    """What failed before anything was started is put off; else a next look finds the new start dead."""
+    with world.state.lock([name], (), world.events, "watch"):
         record, live = _look(name, world)
-        task = _task(record, live, world)
         known = record and record.attempt and before.attempt and record.attempt.id == before.attempt.id
-        if record and record.attempt and known and task.what == "start":
-            death = Death(record.attempt.id, world.clock.now(), str(error))
-            _record_death(record, death, False, str(error) if error.final else "", world)
+        if record and known and _task(record, live, world).what == "start":
+            record = refused(record, str(error), world.clock.now(), final=error.final)
+            world.state.save(record)
+            world.events.say(f"{name}: {_next_words(record, world.clock.now())}")
 
 
 def _moved(desired: Sequence[Deployment], seen: Observed) -> list[Deployment]:

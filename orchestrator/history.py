@@ -29,6 +29,7 @@ def attempts(project: str, records: Iterable[Record]) -> dict[Marker, Attempt]:
 def started(record: Record | None, name: str, attempt: Attempt) -> Record:
     """What a person starts, and what is not what it was, begins with a clean slate: no death counts against it."""
     record = replace(record or Record(name), intent=Intent.RUNNING, because="", retry_at=None, given_up="")
+    record = replace(record, refused="", refused_since=None)
     before = record.attempt.deployment.spec if record.attempt else None
     same = before is not None and digest(before) == digest(attempt.deployment.spec)
     kept = record.deaths if attempt.by == "watch" and same else ()
@@ -67,6 +68,7 @@ def rejection(record: Record | None, spec: Spec) -> Rejected | None:
 
 
 def paused(record: Record, because: str) -> Record:
+    record = replace(record, retry_at=None, given_up="", refused="", refused_since=None)
     return replace(record, intent=Intent.STOPPED, because=because)
 
 

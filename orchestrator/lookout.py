@@ -12,6 +12,7 @@ from orchestrator.observe import token
 from orchestrator.ports import Eyes, GpuReader, Pulse
 
 EVERY = 30.0  # seconds between two looks
+YOUNG = 2.0  # likewise, until one was seen twice: what then goes is missed
 
 Patient = tuple[Record, Instance]
 """A deployment that became ready, and its living instance."""
@@ -55,6 +56,10 @@ class Lookout:
         self.hung: Mapping[str, str] = {}  # by attempt: why
         self.canaries: frozenset[str] = frozenset()  # attempts of which one is due
         self._cards: Mapping[str, str] = {}
+
+    def young(self, found: Sequence[Patient]) -> bool:
+        """Whether one of them was not seen twice yet."""
+        return any(len(self._histories.get(one.marker.attempt, ())) < 2 for _, one in found)
 
     def keep(self, found: Sequence[Patient]) -> None:
         """Whoever is no patient any more is neither hung nor asked."""

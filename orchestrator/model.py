@@ -639,6 +639,8 @@ class Record:
     deaths: tuple[Death, ...] = ()  # since a person last started it, oldest first; forgotten one by one
     retry_at: float | None = None  # when the watcher starts it again
     given_up: str = ""  # why the watcher does not
+    refused: str = ""  # why it could not even be started when it was due
+    refused_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

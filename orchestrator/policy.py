@@ -11,6 +11,7 @@ in as values; the watcher is the only one that acts on it, so supervision has on
     started before the machine was                start, unless its policy is never
     gone, not on record as a death                mourn: record it, and judge what follows
     gone, on record                               start, once its time has come; rest when it has none
+    could not even be started                     start, once its time has come
 """
 
 from dataclasses import dataclass, replace
@@ -53,7 +54,7 @@ def due(record: Record | None, live: Instance | None, boot: str, now: float) -> 
         if known:
             return _at(record.retry_at, now, hung=True)
         return REST if attempt.ready_at is not None else Due("await")
-    if known:
+    if known or record.refused:
         return _at(record.retry_at, now)
     if attempt.boot != boot:
         return REST if attempt.deployment.policy.restart.policy == "never" else Due("start")
@@ -117,6 +118,15 @@ def died(record: Record, death: Death, verdict: Verdict, now: float) -> Record:
     deaths = counted((*record.deaths, death), window, now)[-KEPT:]
     attempt = replace(record.attempt, ended=record.attempt.ended or death.why) if record.attempt else None
     return replace(record, attempt=attempt, deaths=deaths, retry_at=verdict.retry_at, given_up=verdict.given_up)
+
+
+def refused(record: Record, why: str, now: float, *, final: bool) -> Record:
+    """It could not even be started, which is no death of it: tried again for ever, each time after as long as that has
+    been so, unless it could only end the same way."""
+    since = record.refused_since if record.refused_since is not None else now
+    later = now + min(LONGEST, max(FIRST * FACTOR, now - since))
+    told = replace(record, refused=why, refused_since=since)
+    return replace(told, retry_at=None, given_up=why) if final else replace(told, retry_at=later)
 
 
 def again(record: Record) -> Deployment | None:

@@ -106,7 +106,7 @@ class State(StateReader, Protocol):
 
     def forget(self, name: str) -> None: ...
     def lock(
-        self, names: Iterable[str], claims: Iterable[str], waiting: "Events", asker: "Asker" = "watch"
+        self, names: Iterable[str], claims: Iterable[str], waiting: "Events", asker: "Asker" = "person"
     ) -> AbstractContextManager[None]:
         """Exclusive for these deployments of this project, and for these claims (ports, GPUs) among all users of this
         host; waits, and says so. The holder hears of the ``asker`` by ``asked_by``."""

@@ -152,8 +152,10 @@ def _notes(
     if left:
         pids = ", ".join(f"{one.pid} ({one.command})" for one in left)
         notes.append(f"left over: {pids}; `orch apply` clears them")
-    if record and record.rejected and instance and instance.leader:
-        last = record.rejected[-1]
+    here = digest(instance.spec) if instance and instance.leader and instance.spec else ""
+    others = [one for one in record.rejected if one.digest != here] if record and instance and instance.leader else []
+    if others:
+        last = others[-1]
         log = f" (log {last.log})" if last.log else ""
         notes.append(f"spec {last.digest} failed: {last.why}{log}; it is not tried again while this one runs")
     return tuple(notes)

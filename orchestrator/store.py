@@ -155,9 +155,11 @@ class State(StateReader):
 
     @contextlib.contextmanager
     def lock(
-        self, names: Iterable[str], claims: Iterable[str], events: Events, asker: Asker = "watch"
+        self, names: Iterable[str], claims: Iterable[str], events: Events, asker: Asker = "person"
     ) -> Iterator[None]:
-        """One flock a deployment, in the order of their names, then one a claim."""
+        """One flock a deployment, in the order of their names, then one a claim. The watcher waits in silence: mostly
+        for what it has itself sent."""
+        say = events.say if asker != "watch" else _nothing
         with contextlib.ExitStack() as held:
             for name in sorted(set(names)):
                 folder = self.folder / name
@@ -165,10 +167,10 @@ class State(StateReader):
                     make_folder(folder)
                     handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
                     held.callback(os.close, handle)
-                locks.hold(handle, name, events.say, partial(locks.asking, folder / f"asked-{asker}"))
+                locks.hold(handle, name, say, partial(locks.asking, folder / f"asked-{asker}"))
                 with _refusals(folder):
                     self._set_aside_damaged(name, events)
-            held.enter_context(locks.claims(claims, events.say))
+            held.enter_context(locks.claims(claims, say))
             yield
 
     def asked_by(self, name: str) -> Asker | None:
@@ -180,6 +182,10 @@ class State(StateReader):
         if file.exists() and read_record(file) is None:
             aside = file.replace(file.with_suffix(".damaged"))
             events.say(f"warning: the record of {name} cannot be read; it is set aside as {aside}")
+
+
+def _nothing(_line: str) -> None:
+    """For whom nobody waits."""
 
 
 def read_record(path: Path) -> Record | None:

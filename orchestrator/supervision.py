@@ -1,6 +1,6 @@
 """What is said about who keeps a project up. Pure."""
 
-from orchestrator.model import Json, Record, Watcher
+from orchestrator.model import Intent, Json, Record, Watcher
 from orchestrator.units import format_duration
 
 NOBODY = "Nothing watches this project, and what crashes stays down: `orch service install`, or `orch watch`."
@@ -15,6 +15,12 @@ def who(watcher: Watcher) -> str:
     return f"{watcher.unit} (pid {watcher.pid})" if watcher.unit else f"orch watch (pid {watcher.pid})"
 
 
+def hello(watcher: Watcher) -> str:
+    """The first line of its log."""
+    does = "reporting on" if watcher.plans_only else "watching"
+    return f"{does} {', '.join(watcher.paths) or 'all that is deployed'} (pid {watcher.pid})"
+
+
 def lines(watcher: Watcher | None, now: float) -> tuple[str, ...]:
     """For the end of `status` and `apply`: who watches, what of, what is wrong with it, and how to change it."""
     if watcher is None:
@@ -23,7 +29,7 @@ def lines(watcher: Watcher | None, now: float) -> tuple[str, ...]:
     what = ", ".join(watcher.paths) or "all that is deployed"
     does = "reports on" if watcher.plans_only else "keeps up"
     end = "`orch service uninstall` ends it" if watcher.unit else f"`kill {watcher.pid}` ends it, and nothing that runs"
-    found = [f"Watched: {who(watcher)} {does} {what}, for {since}; {end}."]
+    found = [f"Watched: {who(watcher)} {does} {what}, since {since} ago; {end}."]
     if watcher.trouble:
         first, *rest = watcher.trouble.splitlines()
         more = f" (and {len(rest)} more; see `orch validate`)" if rest else ""
@@ -46,7 +52,7 @@ def as_json(watcher: Watcher | None) -> Json:
 
 def notes(record: Record | None, watcher: Watcher | None, now: float, *, lives: bool) -> list[str]:
     """How it stands with the starts that nobody asked for. ``lives``: its engine does, be it hung."""
-    if record is None or record.attempt is None:
+    if record is None or record.attempt is None or record.intent is Intent.STOPPED:
         return []
     found: list[str] = []
     policy = record.attempt.deployment.policy.restart
@@ -58,7 +64,10 @@ def notes(record: Record | None, watcher: Watcher | None, now: float, *, lives: 
         found.append(f"given up: {record.given_up}; {again}")
     elif record.retry_at is not None and covers(watcher, record.name):
         when = "now" if record.retry_at <= now else f"in {format_duration(round(record.retry_at - now))}"
-        found.append(f"starts again {when} ({count} of {policy.attempts} within {format_duration(policy.window)})")
+        counted = f"{count} of {policy.attempts} within {format_duration(policy.window)}"
+        found.append(f"{record.refused}; tried again {when}" if record.refused else f"starts again {when} ({counted})")
+    elif not lives and watcher and not covers(watcher, record.name):
+        found.append(f"nobody starts it again: `orch apply {record.name}` does")
     elif found:
         found[0] += f"; its restart policy leaves it so, {again}"
     elif count:

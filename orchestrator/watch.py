@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from orchestrator import duties, lookout, proc, watchers
+from orchestrator import duties, lookout, proc, supervision, watchers
 from orchestrator.bell import Bell
 from orchestrator.errand import Errands
 from orchestrator.errors import HostError
@@ -85,8 +85,10 @@ class Watch:
         self._edited = True
         self._next_resync = 0.0
         self._look_again = math.inf  # monotonic seconds, as the two others
-        self._next_pulse = time.monotonic() + charge.every
+        self._last_pulse = time.monotonic()
+        self._next_pulse = self._last_pulse + charge.every
         self._strange: set[str] = set()  # attempts that live and are on no record
+        self._begun: frozenset[str] | None = None  # attempts that persons began
         self._shown = ""
         self._asked: list[int] = []  # signals that ask it to end
         self._alone = watchers.Alone(charge.folder)
@@ -97,6 +99,7 @@ class Watch:
         another watches this project."""
         with self._alone:
             self._say_so()
+            self.charge.say(supervision.hello(self._me))
             become_reaper()
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda number, _: self._asked.append(number))
@@ -146,8 +149,11 @@ class Watch:
         living one that got its number."""
         attempts_known = {one.attempt.id for one in records.values() if one.attempt}
         strange = {one.marker.attempt for one in instances if one.leader and not one.owned} - attempts_known
-        self._edited = self._edited or bool(strange - self._strange)
-        self._strange = strange
+        # Nor does what a person starts have to be what the files say.
+        begun = frozenset(one.attempt.id for one in records.values() if one.attempt and not one.attempt.by)
+        begins = self._begun is not None and bool(begun - self._begun)
+        self._edited = self._edited or begins or bool(strange - self._strange)
+        self._strange, self._begun = strange, begun
         living = {process.pid for one in instances for process in one.processes}
         self._exits = {pid: one for pid, one in self._exits.items() if pid not in living}
 
@@ -185,8 +191,10 @@ class Watch:
         """Sends for the vital signs of those that serve; the seconds until the next time."""
         if not self._patients or self._errands.is_out(PULSE):
             return RESYNC
+        if self._lookout.young(self._patients):
+            self._next_pulse = min(self._next_pulse, self._last_pulse + lookout.YOUNG)
         if now >= self._next_pulse:
-            self._next_pulse = now + self.charge.every
+            self._last_pulse, self._next_pulse = now, now + self.charge.every
             look = partial(lookout.look, self._patients, self.charge.pulse, self.charge.eyes.gpus)
             self._errands.send(PULSE, look)
         for patient in self._patients:
@@ -212,8 +220,11 @@ class Watch:
     def _folders(self, records: Iterable[Record]) -> set[Path]:
         """Those of the files; and of the state, for other commands of orch change it."""
         state = self.charge.folder
-        files = {Path(one.attempt.deployment.file).parent for one in records if one.attempt}
-        return {*self.charge.folders, state, *(state / one.name for one in records), *files}
+        files = {Path(one.attempt.deployment.file) for one in records if one.attempt}
+        places = {*self.charge.folders, *(file.parent for file in files)}
+        links = {one for place in places for one in place.glob("*.y*ml") if one.is_symlink()}
+        real = {one.resolve().parent for one in links}
+        return {*places, *real, state, *(state / one.name for one in records)}
 
     # ----------------------------------------------------------------------------------------------------- errands
 

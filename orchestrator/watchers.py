@@ -73,5 +73,6 @@ def _lock(folder: Path) -> int:
         os.close(handle)
         other = living(folder)
         who = f"pid {other.pid} does already" if other else "another orch does already"
-        raise PlanError("watch this project", who, "end that one first") from None
+        end = f": `{'orch service uninstall' if other.unit else f'kill {other.pid}'}`" if other else ""
+        raise PlanError("watch this project", who, f"end that one first{end}") from None
     return handle

@@ -1,7 +1,9 @@
 """The one place where the world is put together, and where words on the command line become deployments."""
 
 import os
+import pwd
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +13,12 @@ from orchestrator.backends.targets import Targets, TargetsReader
 from orchestrator.cli.deployed import specs
 from orchestrator.cli.homes import home
 from orchestrator.cli.later import later
-from orchestrator.cli.recorded import pinned
+from orchestrator.cli.recorded import deployed, pinned, pinned_alone, profiles_gone
 from orchestrator.cuda.places import Places
 from orchestrator.errors import HostError, InputError, UsageProblem
 from orchestrator.host import LocalHost, SystemClock
 from orchestrator.hub.memory import Memory
-from orchestrator.model import Deployment, Environment, Intent, Notice, Profile, Record, RuntimeSpec, Spec
+from orchestrator.model import Deployment, Environment, Notice, Profile, RuntimeSpec, Spec
 from orchestrator.nvml import Nvml
 from orchestrator.ports import CudaReader, Events, Eyes, RuntimeReader, WeightReader, World
 from orchestrator.probe import HttpProber
@@ -36,7 +38,7 @@ class Context:
     @cached_property
     def eyes(self) -> Eyes:
         """Has no port that can write (invariant 5)."""
-        variables = dict(os.environ)
+        variables = _variables()
         return Eyes(
             state=StateReader(self.state_dir, self.root),
             target=TargetsReader(variables),
@@ -54,7 +56,7 @@ class Context:
         from orchestrator.hub.store import HubStore
         from orchestrator.interrupts import SignalInterrupts
 
-        variables = dict(os.environ)
+        variables = _variables()
         secret = LocalHost(variables).secret
         return World(
             state=State(self.state_dir, self.root),
@@ -193,6 +195,9 @@ class Context:
             self.refuse_refresh()
         written = self.written(paths, eyes, given, quiet=False)
         found = written if unpin else pinned(written, eyes)
+        found += () if paths or unpin else pinned_alone(eyes)
+        if not found and not paths and (gone := profiles_gone(eyes)):
+            raise gone[0]
         known = {**self.known(eyes), **{one.name: one.spec for one in found if one.pinned is not None}}
         return tuple(
             eyes.weights.resolve(one, known.get(one.name), refresh=refresh and one.pinned is None) for one in found
@@ -202,9 +207,11 @@ class Context:
         self, paths: Sequence[str], eyes: Eyes, given: Sequence[str] = (), *, quiet: bool
     ) -> tuple[Deployment, ...]:
         """The same as the files and orch.lock have it: other revisions by their names, and nobody asked."""
-        sets = [(list(paths), tuple(given))] if paths else _deployed(eyes, given)
+        sets = [(list(paths), tuple(given))] if paths else deployed(eyes, given)
         loaded = [(*self.load(some, known), known) for some, known in sets]
         if not quiet:
+            for error in () if paths else profiles_gone(eyes):
+                _say([Notice(error.at, error.why, error.do)])
             _say(notice for _, environments, _ in loaded for one in environments.values() for notice in one.warnings)
         found = [
             (self.resolve(profile, environments[profile.environment], eyes, known), environments[profile.environment])
@@ -216,10 +223,6 @@ class Context:
         built = any(one.spec.runtime.kind == "requirements" for one, _ in found)
         before = self.known(eyes) if built else {}
         return tuple(self.at_lock(one, before.get(one.name)) for one, _ in found)
-
-    def deployed_files(self, eyes: Eyes) -> list[str]:
-        """The profiles of all that is meant to run. Raises InputError when one is gone."""
-        return [file for files, _ in _deployed(eyes, ()) for file in files]
 
     def known(self, eyes: Eyes) -> Mapping[str, Spec | None]:
         """What runs, or ran last, by name."""
@@ -248,6 +251,15 @@ def known_names() -> list[str]:
     here = context(None, None)
     profiles = {path.stem for path in (here.root / "profiles").glob("*.yaml")}
     return sorted(profiles | set(specs(here.eyes)))
+
+
+def _variables() -> dict[str, str]:
+    """This process's, with who it is: a service and a container may not say."""
+    found = dict(os.environ)
+    if "USER" not in found:
+        with suppress(KeyError):  # a user without a name
+            found["USER"] = pwd.getpwuid(os.getuid()).pw_name
+    return found
 
 
 def _nvml(variables: Mapping[str, str]) -> Nvml:
@@ -286,28 +298,6 @@ def _say(notices: Iterable[Notice]) -> None:
 
     for line in dict.fromkeys(map(str, notices)):
         typer.echo(f"orch: {line}", err=True)
-
-
-def _deployed(eyes: Eyes, given: Sequence[str]) -> list[tuple[list[str], tuple[str, ...]]]:
-    """The profile and the KEY=VALUEs of everything that is meant to run, be its record lost."""
-    records = eyes.state.records()
-    lost = {one.name for one in eyes.target.list(eyes.state.project, {}) if one.leader and not one.owned} - set(records)
-    kept = [one for one in records.values() if one.intent is Intent.RUNNING]
-    return [([_profile_of(one)], _given(one, given)) for one in kept] + [([one], tuple(given)) for one in sorted(lost)]
-
-
-def _profile_of(record: Record) -> str:
-    """Its profile's file, wherever that is; its name when nothing is known of it."""
-    file = record.revision.deployment.file if record.revision else ""
-    if file and not Path(file).exists():
-        do = f"restore it, or `orch delete {record.name}`"
-        raise InputError(f"plan {record.name}", f"it is deployed and its profile {file} is gone", do)
-    return file or record.name
-
-
-def _given(record: Record, given: Sequence[str]) -> tuple[str, ...]:
-    """What it was deployed with (``--set``), then what is given now."""
-    return (*(record.revision.deployment.given if record.revision else ()), *given)
 
 
 def _state_dir(given: str | None) -> Path:

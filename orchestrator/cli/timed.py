@@ -12,4 +12,10 @@ class Timed(Console):
         self._stamped = "JOURNAL_STREAM" not in os.environ
 
     def say(self, line: str) -> None:
-        super().say(f"{time.strftime('%H:%M:%S ')}{line}" if self._stamped else line)
+        super().say(self._with_time(line))
+
+    def progress(self, line: str) -> None:
+        super().progress(self._with_time(line))
+
+    def _with_time(self, line: str) -> str:
+        return f"{time.strftime('%H:%M:%S ')}{line}" if self._stamped else line

@@ -12,8 +12,9 @@ import orchestrator.hub.store
 import orchestrator.pins
 import orchestrator.runtimes.catalogue  # noqa: F401 (as the three above: before the forks, or each errand would)
 from orchestrator.cli.context import Context, context
+from orchestrator.cli.recorded import deployed, set_on
 from orchestrator.cli.timed import Timed
-from orchestrator.errors import OrchError, raise_all
+from orchestrator.errors import InputError, OrchError, raise_all
 from orchestrator.findings import Findings
 from orchestrator.model import Deployment, Environment, Profile
 from orchestrator.ports import Eyes, World
@@ -25,6 +26,8 @@ from orchestrator.watch import Charge, Watch
 
 def charge(paths: Sequence[str], plan_only: bool, root: str | None, state_dir: str | None) -> Charge:
     here = context(root, state_dir, paths)
+    if missing := [one for one in paths if "/" in one and not Path(one).exists()]:
+        raise InputError(f"watch {missing[0]}", "there is no such file or folder")
     return Charge(
         eyes=here.eyes,
         pulse=HttpPulse(),
@@ -50,7 +53,7 @@ def _wanted(paths: Sequence[str], here: Context, eyes: Eyes) -> tuple[Deployment
     from orchestrator.rehearsal import Rehearsal
     from orchestrator.validation import Question, validate
 
-    files = paths or here.deployed_files(eyes)
+    files = paths or [file for names, _ in deployed(eyes, ()) for file in names]
     variables = dict(os.environ)
     reader = runtime_reader(variables)
     rehearsal = Rehearsal(reader, reader.told, variables)
@@ -62,7 +65,15 @@ def _wanted(paths: Sequence[str], here: Context, eyes: Eyes) -> tuple[Deployment
 
     found = validate(files, Question(here.root, variables, judge=judge))
     raise_all(error for verdict in found for error in verdict.errors)
-    return here.desired(paths, eyes)
+    if not paths:
+        return here.desired((), eyes)
+    # What was set on the command line of `apply` stays, as a bare `apply` has it.
+    records = eyes.state.records()
+    profiles, _ = here.load(paths)
+    chosen = {one.name: set_on(records.get(one.name)) for one in profiles}
+    apart = [here.desired([one.source.file], eyes, chosen[one.name]) for one in profiles if chosen[one.name]]
+    plain = [one.source.file for one in profiles if not chosen[one.name]]
+    return (*(here.desired(plain, eyes) if plain else ()), *(one for some in apart for one in some))
 
 
 def _folders(paths: Sequence[str], here: Context) -> set[Path]:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.engines import endings
-from orchestrator.history import started
+from orchestrator.history import paused, started
 from orchestrator.model import Attempt, Death, Deployment, Intent, Phase, Policy, Record, Restart
-from orchestrator.policy import LONGEST, REST, Due, counted, died, due, judge, of_the_files, wait
+from orchestrator.policy import LONGEST, REST, Due, counted, died, due, judge, of_the_files, refused, wait
 
 BOOT = "boot"
 
@@ -103,6 +103,26 @@ def test_deaths_beyond_the_window_are_forgotten_but_not_those_of_starts_that_nev
     assert counted((old, death()), 3600, NOW) == (death(),)
     slow = tuple(death(NOW - at, uptime=0) for at in (9000, 6000, 3000))
     assert counted((old, *slow), 3600, NOW) == slow
+
+
+def test_what_could_not_be_started_is_tried_again_and_is_no_death() -> None:
+    record = died(kept(), death(), judge(kept(), death(), NOW, 0.0), NOW)
+    waits, now = [], NOW
+    for _ in range(12):
+        record = refused(record, "cannot read the secret KEY: there is none", now, final=False)
+        assert record.retry_at
+        waits.append(record.retry_at - now)
+        now = record.retry_at
+        assert due(record, None, BOOT, now) == Due("start")
+        assert due(record, None, "after a reboot", now - 1) == Due("start", now)
+    assert waits[:5] == [2, 2, 4, 8, 16]
+    assert waits[-1] == LONGEST
+    assert len(record.deaths) == 1
+    assert refused(record, "it needs 4 GPUs, and this host has 2", now, final=True).given_up
+    assert record.attempt
+    begun = started(record, "qwen", _begun(record.attempt.deployment, "watch"))
+    assert (begun.refused, begun.refused_since, begun.retry_at) == ("", None, None)
+    assert paused(record, "").retry_at is None
 
 
 def test_a_clock_set_back_delays_nobody() -> None:

@@ -15,11 +15,11 @@ HERE = Watcher(77, 770, "boot", NOW - 60)
 def test_it_names_whoever_watches_and_what_ends_it() -> None:
     assert lines(None, NOW) == (NOBODY,)
     assert lines(HERE, NOW) == (
-        "Watched: orch watch (pid 77) keeps up all that is deployed, for 1m; `kill 77` ends it, and nothing that runs.",
+        "Watched: orch watch (pid 77) keeps up all that is deployed, since 1m ago; `kill 77` ends it, and nothing that runs.",
     )
     unit = replace(HERE, unit="orch-watch-lab-1234.service", paths=("profiles",), plans_only=True)
     assert lines(unit, NOW) == (
-        "Watched: orch-watch-lab-1234.service (pid 77) reports on profiles, for 1m; `orch service uninstall` ends it.",
+        "Watched: orch-watch-lab-1234.service (pid 77) reports on profiles, since 1m ago; `orch service uninstall` ends it.",
     )
 
 
@@ -50,9 +50,13 @@ def test_it_says_how_the_starts_stand_that_nobody_asked_for() -> None:
     died = replace(record, deaths=(Death("00001-qwen", NOW, "its API server ended by signal 9", 60.0),))
     waits = replace(died, retry_at=NOW + 12)
     assert notes(waits, HERE, NOW, lives=False) == ["starts again in 12s (1 of 5 within 1h)"]
-    assert notes(waits, None, NOW, lives=False) == ["ended by itself once, last because its API server ended by signal 9"]
+    assert notes(waits, None, NOW, lives=False) == [
+        "ended by itself once, last because its API server ended by signal 9"
+    ]
     over = replace(died, given_up="it ended 6 times within 1h")
-    assert notes(over, HERE, NOW, lives=False) == ["given up: it ended 6 times within 1h; `orch start qwen` tries again"]
+    assert notes(over, HERE, NOW, lives=False) == [
+        "given up: it ended 6 times within 1h; `orch start qwen` tries again"
+    ]
 
 
 def test_it_says_of_a_hung_one_that_it_lives() -> None:

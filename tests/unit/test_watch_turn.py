@@ -11,6 +11,7 @@ from builders import NOW, remembered, running, wanted
 from orchestrator import proc, watch
 from orchestrator.codec import to_json
 from orchestrator.liveness import Lane, Sample
+from orchestrator.lookout import YOUNG
 from orchestrator.model import Death, Instance, Intent, Record
 from orchestrator.ports import Exit
 from orchestrator.watch import ARMED, CANARY, FILES, PULSE, RESYNC, Charge, Watch
@@ -105,6 +106,9 @@ def desk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Desk:
     made.eyes.known, made.eyes.seen = {"qwen": remembered(Q)}, (running(Q),)
     made.turn()
     made.files()
+    seen = Sample(made.at)
+    made.watch._lookout._histories = {made.eyes.seen[0].marker.attempt: (seen, seen)}
+    made.watch._next_pulse = made.at + made.watch.charge.every
     made.errands.sent.clear()
     return made
 
@@ -230,6 +234,27 @@ def test_what_a_person_stopped_and_what_others_watch_rests(desk: Desk, monkeypat
     other.eyes.known = {"qwen": remembered(Q)}
     other.turn()
     assert other.errands.sent == [FILES]
+
+
+def test_a_young_one_is_looked_at_twice_soon(desk: Desk) -> None:
+    """What goes before it was seen twice would not be missed."""
+    desk.watch._lookout._histories = {}
+    desk.at += YOUNG
+    desk.turn()
+    assert desk.errands.sent == [PULSE]
+
+
+def test_what_a_person_starts_is_held_against_the_files(desk: Desk) -> None:
+    record = desk.eyes.known["qwen"]
+    assert record.attempt
+    desk.eyes.known = {"qwen": replace(record, attempt=replace(record.attempt, id="00002-qwen", by="watch"))}
+    desk.eyes.seen = (running(Q, attempt="00002-qwen"),)
+    desk.turn()
+    assert FILES not in desk.errands.sent
+    desk.eyes.known = {"qwen": replace(record, attempt=replace(record.attempt, id="00003-qwen"))}
+    desk.eyes.seen = (running(Q, attempt="00003-qwen"),)
+    desk.turn()
+    assert FILES in desk.errands.sent
 
 
 def test_an_errand_that_found_nothing_to_do_is_not_sent_at_once_again(desk: Desk) -> None:
