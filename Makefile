@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 ORCH := $(BIN)/orch
 STAMP := .venv/.ready
+# Most of a test is waiting. A file stays with one worker; the longest, with a real engine, come first.
+SIDE_BY_SIDE ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MODEL  # the vllm-* targets read it in the shell, so that no name needs quoting here
@@ -49,7 +51,7 @@ demo: $(STAMP) ## serve a tiny model on the processor, ask it something, show it
 check: lint test ## lint, then test: what CI runs
 
 test: $(STAMP) ## all tests: unit, process, and the first scenarios with a real vLLM (a quarter of an hour)
-	@$(BIN)/python -m pytest -m 'not real_more'
+	@$(BIN)/python -m pytest -m 'not real_more' $(SIDE_BY_SIDE) tests/real tests/process tests/fakes tests/unit
 
 unit: $(STAMP) ## the fast tests only (seconds)
 	@$(BIN)/python -m pytest tests/unit
