@@ -189,13 +189,13 @@ def test_an_adopted_family_is_what_was_recorded_and_its_descendants(
     for row in _members(family) if family else ():
         assert not row.zombie
         assert row.marker is None
-        seen: set[int] = set()
-        while (row.pid, row.start) not in {leader, *known}:
-            assert row.pid not in seen
-            seen.add(row.pid)
-            parent = by_pid[row.parent]
-            assert parent.start <= row.start
-            row = parent
+        seen, at = set[int](), row
+        while (at.pid, at.start) not in {leader, *known}:
+            assert at.pid not in seen
+            seen.add(at.pid)
+            parent = by_pid[at.parent]
+            assert parent.start <= at.start
+            at = parent
     if family and family.leader:
         assert (family.leader.pid, family.leader.start) == leader
 

@@ -15,11 +15,13 @@ HERE = Watcher(77, 770, "boot", NOW - 60)
 def test_it_names_whoever_watches_and_what_ends_it() -> None:
     assert lines(None, NOW) == (NOBODY,)
     assert lines(HERE, NOW) == (
-        "Watched: orch watch (pid 77) keeps up all that is deployed, since 1m ago; `kill 77` ends it, and nothing that runs.",
+        "Watched: orch watch (pid 77) keeps up all that is deployed, since 1m ago; "
+        "`kill 77` ends it, and nothing that runs.",
     )
     unit = replace(HERE, unit="orch-watch-lab-1234.service", paths=("profiles",), plans_only=True)
     assert lines(unit, NOW) == (
-        "Watched: orch-watch-lab-1234.service (pid 77) reports on profiles, since 1m ago; `orch service uninstall` ends it.",
+        "Watched: orch-watch-lab-1234.service (pid 77) reports on profiles, since 1m ago; "
+        "`orch service uninstall` ends it.",
     )
 
 
@@ -63,7 +65,8 @@ def test_it_says_of_a_hung_one_that_it_lives() -> None:
     hung = Death("00001-qwen", NOW, "its API server is stopped (SIGSTOP)", 60.0)
     record = replace(remembered(Q), deaths=(hung,))
     assert notes(record, HERE, NOW, lives=True) == [
-        "it hangs: its API server is stopped (SIGSTOP); its restart policy leaves it so, `orch restart qwen` tries again"
+        "it hangs: its API server is stopped (SIGSTOP); its restart policy leaves it so, "
+        "`orch restart qwen` tries again"
     ]
     assert notes(replace(record, given_up="it ended 6 times within 1h"), HERE, NOW, lives=True) == [
         "it hangs: its API server is stopped (SIGSTOP)",
