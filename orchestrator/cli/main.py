@@ -15,6 +15,7 @@ from orchestrator.cli import (
     apply,
     doctor,
     engine,
+    explain,
     export,
     gc,
     gpus,
@@ -71,6 +72,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(engine.app, name="engine")
 app.add_typer(service.app, name="service")
 app.command("logs")(logs.logs)
+app.command("explain")(explain.explain)
 app.command("stop")(lifecycle.stop)
 app.command("start")(lifecycle.start)
 app.command("restart")(lifecycle.restart)
