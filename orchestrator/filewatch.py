@@ -5,6 +5,9 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+# Not by the thread that needs it: a fork made while another thread imports waits for that import for ever.
+from watchfiles import watch
+
 TOGETHER = 200  # milliseconds within which changes are told as one: an editor writes, renames and removes
 LOOK_EVERY = 400  # milliseconds between two looks at what the kernel has told
 POLL_EVERY = 2_000  # milliseconds, where the kernel tells nothing
@@ -55,8 +58,6 @@ class FileWatch:
                 self._changed(frozenset())
 
     def _follow(self, folders: Iterable[Path], stop: threading.Event) -> None:
-        from watchfiles import watch
-
         for changes in watch(
             *folders,
             watch_filter=None,
