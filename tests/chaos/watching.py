@@ -20,6 +20,7 @@ def watcher_killed(scene: Scene) -> None:
     _work_for_it(scene)
     scene.pause(1.0)
     scene.slay(command, "the watcher")
+    _errands_end(scene)
     if scene.chance(0.5):
         _converges(scene, _watch(scene))
 
@@ -47,6 +48,7 @@ def watched_twice(scene: Scene) -> None:
     assert "cannot watch this project" in refused.output, refused.output
     assert kept.process.poll() is None
     scene.slay(kept, "the watcher")
+    _errands_end(scene)
     _converges(scene, _watch(scene))
 
 
@@ -206,6 +208,16 @@ def _watch(scene: Scene) -> Background:
 
 def _says(document: str, command: Background) -> bool:
     return f'"pid": {command.process.pid},' in document and '"still"' in document
+
+
+def _errands_end(scene: Scene) -> None:
+    """What a watcher had begun is finished after its death; an apply meanwhile would be told that the world moves."""
+
+    def ended() -> bool:
+        """no errand of a dead watcher is left"""
+        return not any("orchestrator.cli.watching" in line for line in scene.sandbox.living().values())
+
+    wait_until(ended, PATIENCE)
 
 
 def _given_up(scene: Scene) -> str:
