@@ -318,7 +318,7 @@ class _Walk:
             digest=name,
             deployment=replace(wanted, held_back=()),
             at=first.at if first else now,
-            user=first.user if first else self.world.host.variables.get("USER", ""),
+            user=first.user if first else self.world.host.user,
             runtime=info.key if info else "",
             engine=f"{info.engine} {info.version}" if info else "",
             ready_seconds=round(self.world.clock.monotonic() - began, 1) if began else known,

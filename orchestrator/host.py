@@ -1,5 +1,7 @@
 """Facts of this machine: who listens where, secrets where they are kept, files that an engine will need."""
 
+import os
+import pwd
 import time
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -20,6 +22,16 @@ _UNSENDABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))  # control characters, lone su
 class LocalHost:
     def __init__(self, variables: Mapping[str, str]) -> None:
         self.variables = variables
+
+    @property
+    def user(self) -> str:
+        """A service and a container may not have it in a variable."""
+        if named := self.variables.get("USER"):
+            return named
+        try:
+            return pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            return ""
 
     def holders(self, ports: Iterable[int]) -> Mapping[int, PortHolder]:
         import psutil

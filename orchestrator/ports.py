@@ -190,6 +190,11 @@ class Say(Protocol):
 class Host(Protocol):
     @property
     def variables(self) -> Mapping[str, str]: ...
+    @property
+    def user(self) -> str:
+        """The name of whoever runs orch; empty for one without a name."""
+        ...
+
     def holders(self, ports: Iterable[int]) -> Mapping[int, PortHolder]: ...
     def secret(self, name: str, ref: SecretRef) -> str:
         """The value. Raises HostError, without the value, when there is none."""

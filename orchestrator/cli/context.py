@@ -1,9 +1,7 @@
 """The one place where the world is put together, and where words on the command line become deployments."""
 
 import os
-import pwd
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +36,7 @@ class Context:
     @cached_property
     def eyes(self) -> Eyes:
         """Has no port that can write (invariant 5)."""
-        variables = _variables()
+        variables = dict(os.environ)
         return Eyes(
             state=StateReader(self.state_dir, self.root),
             target=TargetsReader(variables),
@@ -56,7 +54,7 @@ class Context:
         from orchestrator.hub.store import HubStore
         from orchestrator.interrupts import SignalInterrupts
 
-        variables = _variables()
+        variables = dict(os.environ)
         secret = LocalHost(variables).secret
         return World(
             state=State(self.state_dir, self.root),
@@ -251,15 +249,6 @@ def known_names() -> list[str]:
     here = context(None, None)
     profiles = {path.stem for path in (here.root / "profiles").glob("*.yaml")}
     return sorted(profiles | set(specs(here.eyes)))
-
-
-def _variables() -> dict[str, str]:
-    """This process's, with who it is: a service and a container may not say."""
-    found = dict(os.environ)
-    if "USER" not in found:
-        with suppress(KeyError):  # a user without a name
-            found["USER"] = pwd.getpwuid(os.getuid()).pw_name
-    return found
 
 
 def _nvml(variables: Mapping[str, str]) -> Nvml:
