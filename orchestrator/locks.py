@@ -47,14 +47,15 @@ def asking(file: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def is_asked(file: Path) -> bool:
-    """Whether anybody is ``asking``; it ends with its process, however that ends."""
+def is_held(file: Path, *, shared: bool = False) -> bool:
+    """Makes no file; what cannot be opened is held by nobody. ``shared``: also by those who hold it together, as in
+    ``asking``. It ends with its process, however that ends."""
     try:
-        handle = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_EX if shared else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:

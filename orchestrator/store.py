@@ -175,7 +175,7 @@ class State(StateReader):
 
     def asked_by(self, name: str) -> Asker | None:
         pressing: tuple[Asker, ...] = get_args(Asker)[::-1]
-        return next((one for one in pressing if locks.is_asked(self.folder / name / f"asked-{one}")), None)
+        return next((one for one in pressing if locks.is_held(self.folder / name / f"asked-{one}", shared=True)), None)
 
     def _set_aside_damaged(self, name: str, events: Events) -> None:
         file = self.folder / name / "record.json"

@@ -24,18 +24,3 @@ def alone(file: Path, what: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def is_held(file: Path) -> bool:
-    """Makes no file; what cannot be opened is held by nobody."""
-    try:
-        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from orchestrator.files import read_json
 from orchestrator.garbage import Built, Resolved
-from orchestrator.leftovers.flocks import is_held
 from orchestrator.leftovers.state import entries, file, folders
+from orchestrator.locks import is_held
 from orchestrator.runtimes.build import MARK
 
 _KEY = re.compile(r"[0-9a-f]{12}")

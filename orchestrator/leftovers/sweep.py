@@ -18,10 +18,11 @@ from orchestrator.garbage import KINDS, Done, Facts, Garbage, Kind, Links, Logs,
 from orchestrator.hub.child.locks import alone as alone_with
 from orchestrator.hub.memory import Memory
 from orchestrator.leftovers import downloads, runtimes, state
-from orchestrator.leftovers.flocks import alone, is_held
+from orchestrator.leftovers.flocks import alone
 from orchestrator.leftovers.state import Remembered
 from orchestrator.load import load_environment
 from orchestrator.lock_store import base, read_lock
+from orchestrator.locks import is_held
 from orchestrator.model import Instance, Marker, RuntimeSpec
 from orchestrator.pins import locked
 from orchestrator.ports import Clock, Say, Target, TargetReader

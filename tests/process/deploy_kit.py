@@ -97,6 +97,18 @@ def request_in_flight(project: Project, go: Path) -> Background:
     return client
 
 
+def left_starting(project: Project) -> Path:
+    """Applies ``a``, and leaves it by Ctrl-C while it loads: it is ready once the file that is answered is there."""
+    go = project.sandbox.home / "go"
+    project.profile(args={"fake_wait_for": str(go)})
+    apply = project.sandbox.start("apply", "a", "--yes")
+    project.asleep()
+    wait_until(lambda: "await a" in apply.output)
+    apply.process.send_signal(signal.SIGINT)
+    assert ended(apply) == 130
+    return go
+
+
 def serves(port: int, name: str) -> bool:
     status, text = ask(port)
     return status == 200 and [model["id"] for model in json.loads(text)["data"]] == [name]

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from deploy_kit import Project, alive, ask, ended, request_in_flight, serves
+from deploy_kit import Project, alive, ask, ended, left_starting, request_in_flight, serves
 from fakes.sandbox import wait_until
 
 
@@ -41,13 +41,7 @@ def test_what_comes_back_must_keep_its_key(project: Project, fake_runtime: Path)
     """Applied, left alone by Ctrl-C, ready without a witness: there is an attempt and no revision."""
     project.env["KEY"] = "sk-secret-1"
     project.sandbox.environment(fake_runtime, secrets={"VLLM_API_KEY": {"env": "KEY"}})
-    go = project.sandbox.home / "go"
-    project.profile(args={"fake_wait_for": str(go)})
-    apply = project.sandbox.start("apply", "a", "--yes")
-    project.asleep()
-    wait_until(lambda: "await a" in apply.output)
-    apply.process.send_signal(signal.SIGINT)
-    assert ended(apply) == 130
+    go = left_starting(project)
     go.touch()
     wait_until(lambda: ask(project.port, key="sk-secret-1")[0] == 200)
     project.profile(args={"fake_exit_code": 3})

@@ -36,6 +36,19 @@ def history(project: Project) -> dict[int, dict[str, Any]]:
     return {one["number"]: one for one in found}
 
 
+def two_of_which_the_first_waits(project: Project) -> Path:
+    """Revisions of 128 and of 256; the first one became ready, and comes up no more until the file that is answered is
+    there again."""
+    go = project.sandbox.home / "go"
+    go.touch()
+    version(project, 128, args={"fake_wait_for": str(go)})
+    project.apply("a")
+    version(project, 256)
+    project.apply("a")
+    go.unlink()
+    return go
+
+
 def test_what_was_rolled_back_must_stay_until_a_person_ends_it(project: Project) -> None:
     two(project)
     before = project.engine()
@@ -77,13 +90,7 @@ def test_what_was_rolled_back_must_stay_until_a_person_ends_it(project: Project)
 
 
 def test_a_revision_that_does_not_come_up_must_leave_what_serves(project: Project) -> None:
-    go = project.sandbox.home / "go"
-    go.touch()
-    version(project, 128, args={"fake_wait_for": str(go)})
-    project.apply("a")
-    version(project, 256)
-    project.apply("a")
-    go.unlink()
+    two_of_which_the_first_waits(project)
     failed = project.orch("rollback", "a", "--yes", "--timeout", "1s", code=1).stderr
     assert "it was not ready within 1s" in failed
     assert "brought back a" in failed
@@ -107,13 +114,7 @@ def test_files_that_do_not_come_up_must_leave_the_pin(project: Project) -> None:
 
 
 def test_a_rollback_that_is_killed_must_be_gone_on_with(project: Project) -> None:
-    go = project.sandbox.home / "go"
-    go.touch()
-    version(project, 128, args={"fake_wait_for": str(go)})
-    project.apply("a")
-    version(project, 256)
-    project.apply("a")
-    go.unlink()
+    go = two_of_which_the_first_waits(project)
     rollback = project.sandbox.start("rollback", "a", "--yes")
     pid = project.asleep()
     wait_until(lambda: "await a" in rollback.output)

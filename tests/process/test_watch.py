@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import pytest
-from deploy_kit import Project, alive, ended, fields, kill, serves
+from deploy_kit import Project, alive, ended, fields, kill, left_starting, serves
 from fakes.sandbox import Background, wait_until
 
 
@@ -163,13 +163,7 @@ def test_plan_only_must_report_and_change_nothing(project: Project) -> None:
 
 
 def test_a_start_that_was_left_alone_must_be_recorded(project: Project, watch: Any) -> None:
-    go = project.sandbox.home / "go"
-    project.profile(args={"fake_wait_for": str(go)})
-    apply = project.sandbox.start("apply", "a", "--yes")
-    project.asleep()
-    wait_until(lambda: "await a" in apply.output)
-    apply.process.send_signal(signal.SIGINT)
-    assert ended(apply) == 130
+    go = left_starting(project)
     watcher = watch()
     go.touch()
     wait_until(lambda: is_recorded(project))
