@@ -10,11 +10,11 @@ from orchestrator.dump import dump
 from orchestrator.engines import endings, vllm
 from orchestrator.errors import Interrupted, OrchError, StalePlan
 from orchestrator.history import attempts
-from orchestrator.model import Death, Deployment, Endpoint, Instance, Intent, Json, Marker, Observed, Record
+from orchestrator.model import Death, Deployment, Endpoint, Exit, Instance, Intent, Json, Marker, Observed, Record
 from orchestrator.observe import ending, observe
 from orchestrator.plan import Plan, Reason
 from orchestrator.policy import Due, again, died, due, judge, of_the_files, refused
-from orchestrator.ports import Answer, Exit, Eyes, Prober, World
+from orchestrator.ports import Answer, Eyes, Prober, World
 from orchestrator.reconcile import Options, reconcile
 from orchestrator.units import format_duration
 
@@ -117,7 +117,7 @@ def _mourn(record: Record, ended: Exit | None, hung: str, world: World) -> Recor
     attempt, now = record.attempt, world.clock.now()
     assert attempt is not None
     ended = ended or world.target.ended(Marker(world.state.project, record.name, attempt.id), attempt)
-    tail = world.host.tail(attempt.log, TAIL)
+    tail = world.logs.tail(attempt.log, TAIL)
     known = ended is not None and (ended.code is not None or ended.signal is not None)
     why = hung or attempt.ended or (f"its API server {ended}" if known else ending(world, attempt))
     in_order = not hung and (ended.code == 0 if ended and known else vllm.left_in_order(tail))

@@ -291,7 +291,7 @@ class _Walk:
             raise Yielded(f"await {name}", "another orch takes over")
 
     def _failure(self, wanted: Deployment, instance: Instance, why: str) -> StartFailed:
-        tail = self.world.host.tail(instance.log, TAIL_LINES)
+        tail = self.world.logs.tail(instance.log, TAIL_LINES)
         return StartFailed(f"start {wanted.name}", why, f"read {instance.log}", tail, instance.log)
 
     def _found(self, name: str) -> Instance:

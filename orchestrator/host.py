@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator import logfiles
 from orchestrator.environ import MARK, read_marker
 from orchestrator.errors import HostError
 from orchestrator.model import Marker, PortHolder, SecretRef
@@ -73,9 +72,6 @@ class LocalHost:
         if any((place / name).is_file() for name in known) or any(place.glob("*.gguf")):
             return None
         return f"{path} holds no config.json"
-
-    def tail(self, path: str, lines: int) -> tuple[str, ...]:
-        return logfiles.tail(Path(path), lines)
 
 
 class SystemClock:

@@ -562,8 +562,25 @@ class Intent(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended; all None when it was not our child and the kernel tells nobody else. ``oom_killed``: by the
+    kernel, for want of memory; None where nobody can tell."""
+
+    code: int | None = None
+    signal: int | None = None
+    oom_killed: bool | None = None
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            return f"ended by signal {self.signal}" + (" (out of memory)" if self.oom_killed else "")
+        return "exited" if self.code is None else f"exited with {self.code}"
+
+
+@dataclass(frozen=True, slots=True)
 class Revision:
-    """A deployment that became ready. ``ready_seconds`` is how long that took."""
+    """A deployment that became ready. ``ready_seconds`` is how long that took the last time, ``stages`` seconds of each
+    stage of that (`diagnosis.model.Stage`), and ``measured`` the numbers that the engine told meanwhile, by the names
+    and in the units of `diagnosis/data/stages.toml`."""
 
     number: int
     digest: str
@@ -574,6 +591,8 @@ class Revision:
     engine: str = ""
     ready_seconds: float = 0.0
     gpus: tuple[str, ...] = ()  # as in Instance
+    stages: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -589,7 +608,9 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The last start: what it was, which process, and how far it came."""
+    """A start: what it was, which process, how far it came (``stage``; ``stages`` and ``measured`` as in Revision), and
+    how it ended: ``exit``, or that it was not ready in time, or stopped serving. ``cgroup`` and ``oom_kills`` are
+    what `Logs` told when it began."""
 
     id: str
     pid: int
@@ -604,6 +625,14 @@ class Attempt:
     by: Literal["", "watch"] = ""  # who started it: a person, or the watcher
     adopted: bool = False  # someone else started it: no process of it carries a marker
     family: tuple[tuple[int, int], ...] = ()  # of an adopted one: (pid, start) of each process below it at that time
+    stage: str = ""
+    stages: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, float] = field(default_factory=dict)
+    exit: Exit | None = None
+    timed_out: bool = False
+    hung: bool = False
+    cgroup: str = ""
+    oom_kills: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

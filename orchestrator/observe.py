@@ -150,7 +150,7 @@ def ending(eyes: Eyes, attempt: Attempt | None) -> str:
     exit = eyes.target.ended(Marker(eyes.state.project, attempt.deployment.name, attempt.id), attempt)
     if exit is not None:
         return f"its API server (pid {attempt.pid}) {exit}"
-    tail = eyes.host.tail(attempt.log, 400)
+    tail = eyes.logs.tail(attempt.log, 400)
     if vllm.left_in_order(tail):
         return f"its API server (pid {attempt.pid}) was told to shut down by someone else"
     last = next((line for line in reversed(tail) if line.strip()), "")

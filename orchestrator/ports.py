@@ -14,6 +14,7 @@ from orchestrator.model import (
     Backend,
     Deployment,
     Endpoint,
+    Exit,
     Instance,
     Inventory,
     Laid,
@@ -38,21 +39,6 @@ if TYPE_CHECKING:
     from orchestrator.cached import Adoption, Found, Removal, User
     from orchestrator.engines.knowledge import Engine
     from orchestrator.liveness import Canary, Sample
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """How a process ended; both None when it was not our child and the kernel tells nobody else. ``note`` says more,
-    in a few words."""
-
-    code: int | None = None
-    signal: int | None = None
-    note: str = ""
-
-    def __str__(self) -> str:
-        if self.signal is not None:
-            return f"ended by signal {self.signal}" + (f" ({self.note})" if self.note else "")
-        return "exited" if self.code is None else f"exited with {self.code}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +69,10 @@ class StateReader(Protocol):
 
     def logs(self, name: str) -> Sequence[Path]:
         """The kept logs of a deployment's starts, oldest first."""
+        ...
+
+    def attempt(self, log: Path) -> Attempt | None:
+        """What is remembered of the start that wrote this log, as it was last saved."""
         ...
 
     def revisions(self, name: str) -> Sequence[Revision]:
@@ -204,7 +194,37 @@ class Host(Protocol):
         """Why this folder or file holds no model, or None."""
         ...
 
-    def tail(self, path: str, lines: int) -> tuple[str, ...]: ...
+
+class LogFollower(Protocol):
+    def poll(self) -> Sequence[str]:
+        """The lines, and the states of lines drawn over, that were ended since the last look. Never waits."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Logs(Protocol):
+    """What engines wrote, and the kernel about them. What cannot be read is empty."""
+
+    def text(self, log: str) -> str:
+        """The end of it, some megabytes at most: why an engine ended is never far from there."""
+        ...
+
+    def tail(self, log: str, lines: int) -> tuple[str, ...]: ...
+    def follow(self, log: str) -> LogFollower: ...
+    def kernel(self, since: float) -> tuple[str, ...]:
+        """What the kernel's log says since then (seconds since the epoch) of processes that it killed and of the GPU
+        driver; oldest first."""
+        ...
+
+    def cgroup(self, pid: int) -> str:
+        """Where the kernel counts what it kills for want of memory, and this process with others; empty where it
+        does not."""
+        ...
+
+    def oom_kills(self, cgroup: str) -> int | None:
+        """How many it has killed there; None where it does not tell."""
+        ...
 
 
 class WeightReader(Protocol):
@@ -362,6 +382,7 @@ class Eyes:
     target: TargetReader
     runtimes: RuntimeReader
     host: Host
+    logs: Logs
     prober: Prober
     clock: Clock
     weights: WeightReader

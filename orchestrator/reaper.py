@@ -6,7 +6,7 @@ import ctypes
 import os
 from collections.abc import Mapping
 
-from orchestrator.ports import Exit
+from orchestrator.model import Exit
 
 _SET_CHILD_SUBREAPER = 36  # prctl(2)
 

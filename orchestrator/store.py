@@ -3,7 +3,7 @@
     STATE/key                          the key of secret hashes, made once
     STATE/HOST/PROJECT/project.json    which folder this project is
     STATE/HOST/PROJECT/watch.json      who keeps it converged (`watchers`)
-    STATE/HOST/PROJECT/NAME/record.json, revisions/N.json, logs/ATTEMPT.log, logs/ATTEMPT.dump, latest.log, lock
+    STATE/HOST/PROJECT/NAME/record.json, revisions/N.json, logs/ATTEMPT.{log,json,dump}, latest.log, lock
 
 By host, for homes are shared over NFS. Losing all of it loses history and intent, never a running engine: engines are
 found by their marker. A damaged file is set aside by the writer, and counts as absent.
@@ -25,7 +25,7 @@ from orchestrator import locks, watchers
 from orchestrator.codec import from_file, to_json
 from orchestrator.errors import HostError
 from orchestrator.files import make_folder, read_json, write_json, write_text
-from orchestrator.model import Record, Revision, Watcher
+from orchestrator.model import Attempt, Record, Revision, Watcher
 from orchestrator.ports import Asker, Events
 from orchestrator.revisions import surplus
 
@@ -65,6 +65,9 @@ class StateReader:
     def logs(self, name: str) -> Sequence[Path]:
         return logs_in(self.folder / name / "logs")
 
+    def attempt(self, log: Path) -> Attempt | None:
+        return read_attempt(log.with_suffix(".json"))
+
     def revisions(self, name: str) -> Sequence[Revision]:
         found = (read_revision(path) for path in (self.folder / name / "revisions").glob("*.json"))
         return sorted((one for one in found if one), key=lambda one: one.number)
@@ -101,7 +104,12 @@ class State(StateReader):
         return super().fingerprint(value)
 
     def save(self, record: Record) -> None:
+        """Its start is kept beside the log as well, where it outlives the next one."""
         with _refusals(self.folder):
+            if record.attempt and (log := self.folder / record.name / "logs" / f"{record.attempt.id}.log").exists():
+                write_json(
+                    log.with_suffix(".json"), {"schema": SCHEMA, "attempt": to_json(record.attempt)}, durable=False
+                )
             if not (self.folder / "project.json").exists():
                 write_json(self.folder / "project.json", {"schema": SCHEMA, "root": os.path.realpath(self.root)})
             write_json(self.folder / record.name / "record.json", {"schema": SCHEMA, "record": to_json(record)})
@@ -143,7 +151,8 @@ class State(StateReader):
             _point(self.folder / name / "latest.log", log)
             for old in kept[: -(LOGS_KEPT - 1)]:
                 old.unlink(missing_ok=True)
-                old.with_suffix(".dump").unlink(missing_ok=True)
+                for kind in (".dump", ".json"):
+                    old.with_suffix(kind).unlink(missing_ok=True)
         return attempt, log
 
     def check_writable(self, name: str) -> None:
@@ -200,6 +209,13 @@ def read_revision(path: Path) -> Revision | None:
     if document is None or document.get("schema") != SCHEMA:
         return None
     return from_file(Revision, document.get("revision"))
+
+
+def read_attempt(path: Path) -> Attempt | None:
+    document = read_json(path)
+    if document is None or document.get("schema") != SCHEMA:
+        return None
+    return from_file(Attempt, document.get("attempt"))
 
 
 def logs_in(folder: Path) -> list[Path]:

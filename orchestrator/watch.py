@@ -23,10 +23,10 @@ from orchestrator.filewatch import FileWatch
 from orchestrator.history import attempts
 from orchestrator.liveness import LIMITS, Limits
 from orchestrator.lookout import Lookout, Patient, patients
-from orchestrator.model import Instance, Json, Record, Watcher
+from orchestrator.model import Exit, Instance, Json, Record, Watcher
 from orchestrator.plan import Plan
 from orchestrator.policy import due, wait
-from orchestrator.ports import Exit, Eyes, Pulse, World
+from orchestrator.ports import Eyes, Pulse, World
 from orchestrator.reaper import become_reaper, reap
 from orchestrator.vitals import vital
 

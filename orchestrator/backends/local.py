@@ -14,8 +14,8 @@ from orchestrator.codec import read_spec
 from orchestrator.environ import SPEC, VISIBLE
 from orchestrator.errors import HostError
 from orchestrator.identity import Family, adopted, families
-from orchestrator.model import Attempt, Backend, Instance, Launch, Marker, Phase, Process
-from orchestrator.ports import Exit, Say
+from orchestrator.model import Attempt, Backend, Exit, Instance, Launch, Marker, Phase, Process
+from orchestrator.ports import Say
 
 if TYPE_CHECKING:
     import subprocess

@@ -12,8 +12,7 @@ from dataclasses import replace
 
 from orchestrator import proc
 from orchestrator.errors import HostError
-from orchestrator.model import Instance, Process
-from orchestrator.ports import Exit
+from orchestrator.model import Exit, Instance, Process
 
 LEADER_GRACE = 15.0
 """Seconds beyond the drain for the API server to leave by itself: a real one took 5 with nothing to drain."""

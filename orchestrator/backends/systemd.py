@@ -19,8 +19,8 @@ from orchestrator.backends.local import started
 from orchestrator.backends.processes import CHILD_GRACE, LEADER_GRACE, Processes
 from orchestrator.errors import HostError
 from orchestrator.identity import Family, families
-from orchestrator.model import Attempt, Backend, Instance, Launch, Marker, Phase, Process
-from orchestrator.ports import Exit, Say
+from orchestrator.model import Attempt, Backend, Exit, Instance, Launch, Marker, Phase, Process
+from orchestrator.ports import Say
 from orchestrator.shell import CommandFailed
 from orchestrator.unit_file import instance_unit
 from orchestrator.user_manager import UserManager
@@ -176,5 +176,5 @@ def _ending(shown: Mapping[str, str]) -> Exit | None:
     if code == _EXITED:
         return Exit(code=status)
     if code in {_KILLED, _DUMPED}:
-        return Exit(signal=status, note="out of memory" if shown.get("Result") == "oom-kill" else "")
+        return Exit(signal=status, oom_killed=shown.get("Result") == "oom-kill" or None)
     return None

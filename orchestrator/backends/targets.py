@@ -7,8 +7,8 @@ from orchestrator import proc
 from orchestrator.backends import cgroups
 from orchestrator.backends.local import Local, LocalReader
 from orchestrator.backends.systemd import Systemd, SystemdReader
-from orchestrator.model import Attempt, Backend, Instance, Launch, Marker
-from orchestrator.ports import Exit, Say, Target, TargetReader
+from orchestrator.model import Attempt, Backend, Exit, Instance, Launch, Marker
+from orchestrator.ports import Say, Target, TargetReader
 from orchestrator.user_manager import UserManager
 
 Variables = Mapping[str, str]

@@ -13,6 +13,7 @@ from orchestrator.cli.homes import home
 from orchestrator.cli.later import later
 from orchestrator.cli.recorded import deployed, pinned, pinned_alone, profiles_gone
 from orchestrator.cuda.places import Places
+from orchestrator.engine_logs import EngineLogs
 from orchestrator.errors import HostError, InputError, UsageProblem
 from orchestrator.host import LocalHost, SystemClock
 from orchestrator.hub.memory import Memory
@@ -42,6 +43,7 @@ class Context:
             target=TargetsReader(variables),
             runtimes=later(lambda: self._runtimes(variables)),
             host=LocalHost(variables),
+            logs=EngineLogs(),
             prober=HttpProber(),
             clock=SystemClock(),
             weights=later(lambda: self._weights(variables)),
@@ -61,6 +63,7 @@ class Context:
             target=Targets(variables),
             runtimes=runtimes(variables, self._usable_lock),
             host=LocalHost(variables),
+            logs=EngineLogs(),
             prober=HttpProber(),
             clock=SystemClock(),
             weights=HubStore(variables, self.memory, secret, _runtime_env(variables), self._usable_lock),

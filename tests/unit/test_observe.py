@@ -47,7 +47,7 @@ class World:
 def look(instance: Instance, record: Record) -> tuple[World, Instance]:
     world = World(instance, record)
     port = cast(Any, world)
-    return world, observe(Eyes(port, port, port, port, port, port, port, port, port)).instances[0]
+    return world, observe(Eyes(port, port, port, port, port, port, port, port, port, port)).instances[0]
 
 
 def test_a_spec_that_cannot_be_read_is_that_of_the_recorded_start() -> None:

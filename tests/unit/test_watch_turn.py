@@ -12,8 +12,7 @@ from orchestrator import proc, watch
 from orchestrator.codec import to_json
 from orchestrator.liveness import Lane, Sample
 from orchestrator.lookout import YOUNG
-from orchestrator.model import Death, Instance, Intent, Record
-from orchestrator.ports import Exit
+from orchestrator.model import Death, Exit, Instance, Intent, Record
 from orchestrator.watch import ARMED, CANARY, FILES, PULSE, RESYNC, Charge, Watch
 
 Q = wanted()
