@@ -212,9 +212,9 @@ class Logs(Protocol):
 
     def tail(self, log: str, lines: int) -> tuple[str, ...]: ...
     def follow(self, log: str) -> LogFollower: ...
-    def kernel(self, since: float) -> tuple[str, ...]:
-        """What the kernel's log says since then (seconds since the epoch) of processes that it killed and of the GPU
-        driver; oldest first."""
+    def kernel(self, since: float) -> tuple[str, ...] | None:
+        """What the kernel's log says since then (seconds since the epoch) of processes that it killed or that crashed,
+        and of the GPU driver; oldest first. None where that log cannot be read."""
         ...
 
     def cgroup(self, pid: int) -> str:
