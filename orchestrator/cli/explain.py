@@ -41,6 +41,7 @@ def explain(
     from pathlib import Path
 
     from orchestrator.cli.context import context
+    from orchestrator.diagnosis.facts import facts
     from orchestrator.diagnosis.model import Ending
     from orchestrator.errors import UsageProblem
 
@@ -55,7 +56,7 @@ def explain(
         typer.echo(f"{name}: its engine (pid {pid}) lives; `orch status {name}` says how it is", err=True)
     secrets = _values(here, known)
     ending = Ending(before_ready=not ready)
-    return _show(_written(log), ending, _facts(known), f"{name}: ", str(log), output, secrets)
+    return _show(_written(log), ending, facts(known), f"{name}: ", str(log), output, secrets)
 
 
 def _show(
@@ -155,16 +156,3 @@ def _values(here: "Context", known: "Deployment | None") -> tuple[str, ...]:
         with suppress(HostError):
             found.append(here.eyes.host.secret(name, ref))
     return tuple(found)
-
-
-def _facts(known: "Deployment | None") -> "dict[str, Scalar]":
-    if known is None:
-        return {}
-    serve = known.spec.serve
-    fields = ("port", "tensor_parallel_size", "pipeline_parallel_size", "max_model_len", "gpu_memory_utilization")
-    facts: dict[str, Scalar] = {
-        f"serve.{one}": getattr(serve, one) for one in fields if getattr(serve, one) is not None
-    }
-    facts |= {f"environment.env.{name}": value for name, value in known.spec.env.items()}
-    facts |= {"readiness.timeout": known.policy.ready_timeout, "name": known.name, "environment": known.environment}
-    return facts | ({"profile_file": known.file} if known.file else {})
