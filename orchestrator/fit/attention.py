@@ -1,0 +1,118 @@
+"""What each layer keeps of the past, as a config.json tells. Pure."""
+
+from orchestrator.fit.families import Family
+from orchestrator.fit.fields import Config, flag, items, number, numbers, real, word, words
+from orchestrator.fit.model import Attention
+
+_LINEAR = ("linear_attention", "mamba", "mamba2", "linear", "recurrent", "conv", "short_conv")
+_SLIDING = ("sliding_attention", "sliding", "local", "local_attention")
+_WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
+
+
+def layer_attention(config: Config, layers: int, base: Attention, family: Family) -> tuple[Attention, ...]:
+    """One entry a layer. ``base`` is full attention with the model's own heads; or mla."""
+    kinds = _kinds(config, layers, family)
+    return tuple(_one(kind, config, base) for kind in kinds)
+
+
+def _one(kind: str, config: Config, base: Attention) -> Attention:
+    if kind == "state":
+        return Attention("state", state=state_bytes(config))
+    if kind == "none":
+        return Attention("none")
+    if base.kind == "mla":
+        return base
+    if kind == "sliding" and (window := number(config, "sliding_window")):
+        return Attention("sliding", base.kv_heads, base.head_size, base.v_head_size, window)
+    if kind == "chunked" and (chunk := number(config, "attention_chunk_size")):
+        return Attention("chunked", base.kv_heads, base.head_size, base.v_head_size, chunk)
+    return base
+
+
+def _kinds(config: Config, layers: int, family: Family) -> list[str]:
+    shared = number(config, "num_kv_shared_layers")  # the last layers read an earlier one's cache
+    kinds = (_named(config, layers) or _by_rule(config, layers, family))[: layers - shared]
+    return kinds + ["none"] * (layers - len(kinds))
+
+
+def _named(config: Config, layers: int) -> list[str]:
+    """From a list with a word a layer, however it is called."""
+    given = words(config, "layer_types", "layers_block_type", "block_types")
+    if given and len(given) < layers:  # a pattern that repeats
+        given = tuple(given[layer % len(given)] for layer in range(layers))
+    if given:
+        return [_kind(item) for item in given[:layers]]
+    if pattern := word(config, "hybrid_override_pattern"):
+        return [{"*": "full", "M": "state"}.get(letter, "none") for letter in pattern[:layers]]
+    if variants := numbers(config, "attn_type_list"):
+        return ["full" if variant else "state" for variant in variants[:layers]]
+    return []
+
+
+def _kind(name: str) -> str:
+    if name in _LINEAR:
+        return "state"
+    if name in _SLIDING:
+        return "sliding"
+    return {"chunked_attention": "chunked", "moe": "none", "mlp": "none"}.get(name, "full")
+
+
+def _by_rule(config: Config, layers: int, family: Family) -> list[str]:
+    every = range(layers)
+    if period := number(config, "full_attention_interval"):
+        return ["full" if (layer + 1) % period == 0 else "state" for layer in every]
+    if period := number(config, "attn_layer_period"):
+        offset = number(config, "attn_layer_offset")
+        return ["full" if layer % period == offset else "state" for layer in every]
+    if chosen := numbers(config, "attn_layer_indices"):
+        return ["full" if layer in chosen else "state" for layer in every]
+    if word(config, "model_type") in ("mamba", "mamba2", "falcon_mamba"):
+        return ["state"] * layers
+    if number(config, "attention_chunk_size") and not number(config, "sliding_window"):
+        return _chunked(config, layers)
+    return _sliding(config, layers, family)
+
+
+def _chunked(config: Config, layers: int) -> list[str]:
+    """Llama 4: the layers without rotary positions look at everything."""
+    rotary = items(config, "no_rope_layers")
+    if len(rotary) < layers:
+        return ["chunked" if (layer + 1) % 4 else "full" for layer in range(layers)]
+    return ["chunked" if rotary[layer] else "full" for layer in range(layers)]
+
+
+def _sliding(config: Config, layers: int, family: Family) -> list[str]:
+    window = number(config, "sliding_window")
+    if not window or not flag(config, "use_sliding_window", default=not word(config, "model_type").startswith("qwen")):
+        return ["full"] * layers
+    if period := number(config, "sliding_window_pattern") or family.alternate:
+        return ["sliding" if (layer + 1) % period else "full" for layer in range(layers)]
+    first = number(config, "max_window_layers") if word(config, "model_type").startswith("qwen") else 0
+    return ["full"] * min(first, layers) + ["sliding"] * max(0, layers - first)
+
+
+def state_bytes(config: Config) -> int:
+    """Bytes a request of one layer's state, over all cards: the convolution's last inputs and the recurrent state."""
+    hidden = number(config, "hidden_size", "d_model")
+    width = _WIDTHS.get(word(config, "torch_dtype", "dtype"), 2)
+    state_width = _WIDTHS.get(word(config, "mamba_ssm_dtype"), width)
+    if heads := number(config, "linear_num_value_heads"):  # gated delta networks
+        keys = number(config, "linear_num_key_heads") * number(config, "linear_key_head_dim")
+        values = heads * number(config, "linear_value_head_dim")
+        conv = (2 * keys + values) * (number(config, "linear_conv_kernel_dim") - 1)
+        return (
+            conv * width
+            + heads * number(config, "linear_key_head_dim") * number(config, "linear_value_head_dim") * state_width
+        )
+    kernel = number(config, "mamba_d_conv", "conv_kernel", "d_conv", "conv_kernel_size") or 4
+    state = number(config, "mamba_d_state", "ssm_state_size", "state_size", "d_state")
+    inner = number(config, "mamba_d_ssm", "mamba_intermediate_size")
+    inner = inner or round(hidden * (real(config, "mamba_expand", "expand") or 2))
+    heads = number(config, "mamba_n_heads", "mamba_num_heads", "n_mamba_heads")
+    if not state:
+        return 0
+    if heads:
+        inner = heads * (number(config, "mamba_d_head", "mamba_head_dim", "mamba_headdim") or inner // heads)
+        groups = number(config, "mamba_n_groups", "n_groups", "mamba_ngroups") or 1
+        return (inner + 2 * groups * state) * (kernel - 1) * width + inner * state * state_width
+    return inner * (kernel - 1) * width + inner * state * state_width
