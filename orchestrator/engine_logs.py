@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from orchestrator import logfiles
+from orchestrator import kernel_log, logfiles, memory_cgroups
 from orchestrator.errors import HostError
 from orchestrator.log_follower import LogFollower
 
@@ -23,10 +23,10 @@ class EngineLogs:
         return LogFollower(Path(log))
 
     def kernel(self, since: float) -> tuple[str, ...] | None:
-        return None
+        return kernel_log.lines(since)
 
     def cgroup(self, pid: int) -> str:
-        return ""
+        return memory_cgroups.folder(pid)
 
     def oom_kills(self, cgroup: str) -> int | None:
-        return None
+        return memory_cgroups.kills(cgroup)
