@@ -1,12 +1,12 @@
 """What each layer keeps of the past, as a config.json tells. Pure."""
 
 from orchestrator.fit.families import Family
-from orchestrator.fit.fields import Config, flag, items, number, numbers, real, word, words
+from orchestrator.fit.fields import Config, flag, items, number, numbers, word, words
 from orchestrator.fit.model import Attention
+from orchestrator.fit.states import state_bytes
 
 _LINEAR = ("linear_attention", "mamba", "mamba2", "linear", "recurrent", "conv", "short_conv")
 _SLIDING = ("sliding_attention", "sliding", "local", "local_attention")
-_WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
 
 
 def layer_attention(config: Config, layers: int, base: Attention, family: Family) -> tuple[Attention, ...]:
@@ -89,30 +89,3 @@ def _sliding(config: Config, layers: int, family: Family) -> list[str]:
         return ["sliding" if (layer + 1) % period else "full" for layer in range(layers)]
     first = number(config, "max_window_layers") if word(config, "model_type").startswith("qwen") else 0
     return ["full"] * min(first, layers) + ["sliding"] * max(0, layers - first)
-
-
-def state_bytes(config: Config) -> int:
-    """Bytes a request of one layer's state, over all cards: the convolution's last inputs and the recurrent state."""
-    hidden = number(config, "hidden_size", "d_model")
-    width = _WIDTHS.get(word(config, "torch_dtype", "dtype"), 2)
-    state_width = _WIDTHS.get(word(config, "mamba_ssm_dtype"), width)
-    if heads := number(config, "linear_num_value_heads"):  # gated delta networks
-        keys = number(config, "linear_num_key_heads") * number(config, "linear_key_head_dim")
-        values = heads * number(config, "linear_value_head_dim")
-        conv = (2 * keys + values) * (number(config, "linear_conv_kernel_dim") - 1)
-        return (
-            conv * width
-            + heads * number(config, "linear_key_head_dim") * number(config, "linear_value_head_dim") * state_width
-        )
-    kernel = number(config, "mamba_d_conv", "conv_kernel", "d_conv", "conv_kernel_size") or 4
-    state = number(config, "mamba_d_state", "ssm_state_size", "state_size", "d_state")
-    inner = number(config, "mamba_d_ssm", "mamba_intermediate_size")
-    inner = inner or round(hidden * (real(config, "mamba_expand", "expand") or 2))
-    heads = number(config, "mamba_n_heads", "mamba_num_heads", "n_mamba_heads")
-    if not state:
-        return 0
-    if heads:
-        inner = heads * (number(config, "mamba_d_head", "mamba_head_dim", "mamba_headdim") or inner // heads)
-        groups = number(config, "mamba_n_groups", "n_groups", "mamba_ngroups") or 1
-        return (inner + 2 * groups * state) * (kernel - 1) * width + inner * state * state_width
-    return inner * (kernel - 1) * width + inner * state * state_width

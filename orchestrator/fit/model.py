@@ -151,7 +151,10 @@ class Architecture:
     raw: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
-Place = Literal["embeddings", "layers", "head", "other"]
+Place = Literal["embeddings", "layers", "head", "other", "unused"]
+"""*other*: norms at the end, positions, towers. *unused*: in the files and not loaded, as a head that is tied to the
+embeddings and written out all the same, or layers that only predict tokens ahead."""
+
 Split = Literal["vocabulary", "heads", "kv", "width", "experts", "copied"]
 """How tensor parallelism divides a tensor: by rows of the vocabulary; by query heads; by KV heads, which are copied
 once there are more cards than heads; by the width of the feed-forward part; inside each expert; or not at all."""
@@ -159,7 +162,8 @@ once there are more cards than heads; by the width of the feed-forward part; ins
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Weights that lie in one place and are divided one way. ``layer`` is None outside the layers."""
+    """Weights that lie in one place and are divided one way. ``layer`` is None outside the layers. Scales and zero
+    points are parts without parameters."""
 
     place: Place
     split: Split
@@ -171,8 +175,8 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """All of a model's. ``parameters`` counts weights, not the words they are packed into, nor scales. ``unsure`` says
-    what of the sum rests on a guess."""
+    """All of a model's. ``parameters`` counts weights, not the words they are packed into, nor scales; both sums leave
+    out what is not loaded. ``unsure`` says what of the sum rests on a guess."""
 
     parts: tuple[Part, ...]
     how: How
@@ -181,11 +185,11 @@ class Weights:
 
     @property
     def parameters(self) -> int:
-        return sum(part.parameters for part in self.parts)
+        return sum(part.parameters for part in self.parts if part.place != "unused")
 
     @property
     def bytes(self) -> int:
-        return sum(part.bytes for part in self.parts)
+        return sum(part.bytes for part in self.parts if part.place != "unused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,15 +207,18 @@ class Cards:
 @dataclass(frozen=True, slots=True)
 class Use:
     """How the engine is to be started. ``max_model_len`` 0: what the model's config gives. ``kv_cache_dtype`` in the
-    engine's words. ``sequences`` and ``batched_tokens`` are max_num_seqs and max_num_batched_tokens, 0: the default."""
+    engine's words. ``quantization`` is what the engine is told to do to plain weights as it loads them (fp8,
+    bitsandbytes). ``block`` tokens a KV block, ``sequences`` and ``batched_tokens`` are max_num_seqs and
+    max_num_batched_tokens; 0: the engine's default."""
 
     tensor: int = 1
     pipeline: int = 1
     max_model_len: int = 0
     utilization: float = 0.92
     kv_cache_dtype: str = "auto"
+    quantization: str = ""
     dtype: str = "auto"
-    block: int = 16
+    block: int = 0
     sequences: int = 0
     batched_tokens: int = 0
     eager: bool = False
