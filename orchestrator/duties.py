@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from orchestrator.controller import Outcome, look, turn
 from orchestrator.dump import dump
-from orchestrator.engines import endings, vllm
+from orchestrator.engines import vllm
 from orchestrator.errors import Interrupted, OrchError, StalePlan
 from orchestrator.history import attempts
 from orchestrator.model import Death, Deployment, Endpoint, Exit, Instance, Intent, Json, Marker, Observed, Record
@@ -15,6 +15,7 @@ from orchestrator.observe import ending, observe
 from orchestrator.plan import Plan, Reason
 from orchestrator.policy import Due, again, died, due, judge, of_the_files, refused
 from orchestrator.ports import Answer, Eyes, Prober, World
+from orchestrator.postmortem import examine
 from orchestrator.reconcile import Options, reconcile
 from orchestrator.units import format_duration
 
@@ -116,14 +117,21 @@ def _serves_as_recorded(record: Record, live: Instance, task: Due) -> bool:
 def _mourn(record: Record, ended: Exit | None, hung: str, world: World) -> Record:
     attempt, now = record.attempt, world.clock.now()
     assert attempt is not None
-    ended = ended or world.target.ended(Marker(world.state.project, record.name, attempt.id), attempt)
-    tail = world.logs.tail(attempt.log, TAIL)
+    ended = ended or attempt.exit or world.target.ended(Marker(world.state.project, record.name, attempt.id), attempt)
     known = ended is not None and (ended.code is not None or ended.signal is not None)
-    why = hung or attempt.ended or (f"its API server {ended}" if known else ending(world, attempt))
-    in_order = not hung and (ended.code == 0 if ended and known else vllm.left_in_order(tail))
-    final = endings.final(tail) if attempt.ready_at is None else ""
+    plain = hung or (f"its API server {ended}" if known else ending(world, attempt))
+    in_order = not hung and (
+        ended.code == 0 if ended and known else vllm.left_in_order(world.logs.tail(attempt.log, TAIL))
+    )
+    found = examine(world, replace(attempt, exit=ended, hung=bool(hung)), plain)
+    final = found.why if found.final and attempt.ready_at is None else ""
     uptime = max(0.001, now - attempt.ready_at) if attempt.ready_at is not None else 0.0
-    return _record_death(record, Death(attempt.id, now, why, uptime), in_order, final, world)
+    record = replace(record, attempt=found.attempt)
+    record = _record_death(record, Death(attempt.id, now, attempt.ended or found.why, uptime), in_order, final, world)
+    if not in_order and not attempt.ended:
+        for line in found.lines(f"{record.name}: "):
+            world.events.say(line)
+    return record
 
 
 def _record_death(record: Record, death: Death, in_order: bool, final: str, world: World) -> Record:

@@ -34,6 +34,7 @@ class OrchError(Exception):
     final = False  # the same thing tried again, and nothing else changed, ends the same way
     code: str = ""
     tail: tuple[str, ...] = ()
+    margin = "  | "  # in front of each of these
 
     def __init__(self, what: str, why: str = "", do: str = "", at: str = "", code: str = "") -> None:
         self.what, self.why, self.do, self.at, self.code = what, why, do, at, code
@@ -85,9 +86,11 @@ class HubRefused(FetchFailed):
 
 
 class StartFailed(OrchError):
-    """``tail`` holds the last lines of the engine's log, oldest first; ``log`` is where the rest is."""
+    """``tail`` holds the rest of the diagnosis; ``log`` is where the engine's own words are."""
 
-    def __init__(self, what: str, why: str = "", do: str = "", tail: Iterable[str] = (), log: str = "") -> None:
+    margin = ""
+
+    def __init__(self, what: str, why: str = "", tail: Iterable[str] = (), log: str = "", do: str = "") -> None:
         super().__init__(what, why, do)
         self.tail = tuple(tail)
         self.log = log
@@ -116,11 +119,13 @@ class Yielded(Interrupted):
 class Problems(OrchError):
     """Several errors that a person should see together, in the order in which they stand in the files."""
 
+    margin = ""
+
     def __init__(self, errors: Iterable[OrchError]) -> None:
         self.errors = tuple(errors)
         super().__init__("go on")
         self.final = all(error.final for error in self.errors)
-        self.tail = tuple(line for error in self.errors for line in error.tail)
+        self.tail = tuple(f"{error.margin}{line}" for error in self.errors for line in error.tail)
 
     def __str__(self) -> str:
         return "\n".join(str(error) for error in self.errors)

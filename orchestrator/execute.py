@@ -2,8 +2,9 @@
 first failure. What to do about a failure is the controller's business.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import assert_never, get_args
+from typing import Any, assert_never
 
 from orchestrator import adoption, history, revisions
 from orchestrator.codec import digest
@@ -40,13 +41,12 @@ from orchestrator.plan import (
     Step,
     Stop,
 )
-from orchestrator.ports import Asker, World
+from orchestrator.ports import World
+from orchestrator.postmortem import examine
+from orchestrator.readiness import Expected, Failed, until_ready
 from orchestrator.render import describe
-from orchestrator.units import format_duration
+from orchestrator.startup import Startup
 from orchestrator.vacancy import await_vacancy
-
-PROBE_EVERY = 0.2  # seconds
-TAIL_LINES = 20
 
 
 @dataclass(slots=True)
@@ -114,6 +114,7 @@ class _Walk:
     started: dict[str, Deployment] = field(default_factory=dict)
     running: dict[str, Instance] = field(default_factory=dict)
     began: dict[str, float] = field(default_factory=dict)  # monotonic seconds of each start
+    came: dict[str, Startup] = field(default_factory=dict)  # how far each has come that was awaited
     committed: bool = False  # something was stopped or started, and its rollout is not at its end
 
     def take(self, step: Step) -> None:
@@ -242,8 +243,9 @@ class _Walk:
         assert leader is not None
         self.running[wanted.name] = replace(instance, spec=spec, log=str(log))
         at, gpus = world.clock.now(), placement.gpus if placement else ()
-        boot = world.target.boot
+        boot, cgroup = world.target.boot, world.logs.cgroup(leader.pid)
         begun = Attempt(attempt, leader.pid, leader.start, boot, at, wanted, str(log), gpus=gpus, by=world.by)
+        begun = replace(begun, cgroup=cgroup, oom_kills=world.logs.oom_kills(cgroup) if cgroup else None)
         self._save(history.started(self._record(wanted.name), wanted.name, begun))
 
     def _await(self, planned: Deployment) -> None:
@@ -253,51 +255,48 @@ class _Walk:
             instance = self._found(wanted.name)
             self._recognize(wanted, instance)
         self.world.events.engine(instance.log)
+        startup = self.came[wanted.name] = self._startup(wanted, instance)
         try:
-            self._until_ready(wanted, instance)
-        except StartFailed as error:
-            self._reject(wanted, error.why, instance.log)
-            raise
+            failed = until_ready(wanted, instance, startup, self._expected(wanted), self.world)
+        finally:
+            startup.close()
+        if failed:
+            raise self._failure(wanted, instance, failed)
         self.report.ready.append(wanted)
         self._remember(wanted)
         self.world.weights.settle(wanted)
 
-    def _until_ready(self, wanted: Deployment, instance: Instance) -> None:
-        """Readiness, death and the deadline, watched together."""
-        world = self.world
-        began = self.began.get(wanted.name, world.clock.monotonic())
-        allowed = wanted.policy.ready_timeout if self.timeout is None else self.timeout
-        names, key = wanted.served_names, token(world, wanted.secret_refs)
-        while True:
-            world.interrupts.check()
-            self._let_others_go_first(wanted.name)
-            answer = world.prober.ask(vllm.endpoint(wanted.spec), names, key)
-            # Asked after the answer: only then was it this engine that gave it, and not one that died meanwhile.
-            if (ended := world.target.wait(instance, 0 if answer.ready else PROBE_EVERY)) is not None:
-                raise self._failure(wanted, instance, f"its API server {ended} before it was ready")
-            if answer.ready:
-                return
-            now = world.clock.monotonic()
-            if now > began + allowed:
-                why = f"it was not ready within {format_duration(allowed)}: {answer.why}"
-                raise self._failure(wanted, instance, why)
-            world.events.progress(f"{wanted.name}: {format_duration(round(now - began))}, {answer.why}")
+    def _startup(self, wanted: Deployment, instance: Instance) -> Startup:
+        info = self.runtimes.get(wanted.spec.runtime) or self.world.runtimes.state(wanted.spec.runtime).info
+        began = instance.started_at or self.world.clock.now()
+        return Startup(self.world.logs, instance.log, began, info.version if info else "")
 
-    def _let_others_go_first(self, name: str) -> None:
-        """Waiting is nothing that a person who wants it down, or who comes after the watcher, has to wait for."""
-        order = get_args(Asker)
-        asker = self.world.state.asked_by(name)
-        if asker and order.index(asker) > order.index("watch" if self.world.by == "watch" else "person"):
-            raise Yielded(f"await {name}", "another orch takes over")
+    def _expected(self, wanted: Deployment) -> Expected:
+        weights = self.observed.weights.get(wanted.name, ())
+        return Expected(
+            began=self.began.get(wanted.name, self.world.clock.monotonic()),
+            allowed=wanted.policy.ready_timeout if self.timeout is None else self.timeout,
+            earlier=revisions.stages(self.world.state.revisions(wanted.name), digest(wanted.spec)),
+            size=sum(one.total or 0 for one in weights if one.use.slot == "model"),
+        )
 
-    def _failure(self, wanted: Deployment, instance: Instance, why: str) -> StartFailed:
-        tail = self.world.logs.tail(instance.log, TAIL_LINES)
-        return StartFailed(f"start {wanted.name}", why, f"read {instance.log}", tail, instance.log)
+    def _failure(self, wanted: Deployment, instance: Instance, failed: Failed) -> StartFailed:
+        """What is to be said of it, once that is on record."""
+        record = self._record(wanted.name) or Record(wanted.name)
+        startup, begun = self.came[wanted.name], record.attempt
+        if begun is None or begun.id != instance.marker.attempt:  # its record was taken away meanwhile
+            begun = self._attempt(wanted, instance)
+        begun = replace(begun, stage=startup.progress.stage, stages=startup.seconds, measured=startup.measured)
+        begun = replace(begun, exit=failed.exit, timed_out=failed.exit is None)
+        found = examine(self.world, begun, failed.why, [instance])
+        self._reject(wanted, found.why, instance.log, found.attempt)
+        first, *more = found.lines(f"cannot start {wanted.name}: ")
+        return StartFailed(f"start {wanted.name}", first.partition(": ")[2], more, instance.log)
 
     def _found(self, name: str) -> Instance:
         found = next((one for one in reversed(self.observed.instances) if one.name == name and one.leader), None)
         if found is None:
-            raise StartFailed(f"start {name}", "it is not running any more", f"see `orch logs {name}`")
+            raise StartFailed(f"start {name}", "it is not running any more", do=f"see `orch explain {name}`")
         return found
 
     # ------------------------------------------------------------------------------------------------------- records
@@ -323,9 +322,16 @@ class _Walk:
             engine=f"{info.engine} {info.version}" if info else "",
             ready_seconds=round(self.world.clock.monotonic() - began, 1) if began else known,
             gpus=record.attempt.gpus if record.attempt else (),
+            **self._far(wanted.name, first),
         )
         self.world.state.add_revision(wanted.name, revision)
         self._save(history.succeeded(record, revision, now))
+
+    def _far(self, name: str, known: Revision | None) -> Mapping[str, Any]:
+        """What was read of its start, or else of the last one that was."""
+        if startup := self.came.get(name):
+            return {"stages": startup.seconds, "measured": startup.measured}
+        return {"stages": known.stages, "measured": known.measured} if known else {}
 
     def _adjust(self, wanted: Deployment) -> None:
         self._recognize(wanted, self._found(wanted.name))
@@ -336,13 +342,16 @@ class _Walk:
         record = self._record(wanted.name)
         if record and record.attempt and record.attempt.id == instance.marker.attempt:
             return
+        self._save(history.started(record, wanted.name, self._attempt(wanted, instance)))
+
+    def _attempt(self, wanted: Deployment, instance: Instance) -> Attempt:
+        """As far as the instance itself tells."""
         assert instance.leader is not None
         attempt = instance.marker.attempt
         log = next((str(one) for one in self.world.state.logs(wanted.name) if one.stem == attempt), instance.log)
         at = instance.started_at or self.world.clock.now()
         pid, start, boot = instance.leader.pid, instance.leader.start, self.world.target.boot
-        found = Attempt(attempt, pid, start, boot, at, wanted, log, gpus=instance.gpus)
-        self._save(history.started(record, wanted.name, found))
+        return Attempt(attempt, pid, start, boot, at, wanted, log, gpus=instance.gpus)
 
     def _adopt(self, taken: Attempt) -> None:
         """Its other processes are written down as they are now: once it is gone, they are proven by nothing else."""
@@ -353,8 +362,9 @@ class _Walk:
         self._remember(wanted)
         self.report.ready.append(wanted)
 
-    def _reject(self, wanted: Deployment, why: str, log: str) -> None:
+    def _reject(self, wanted: Deployment, why: str, log: str, attempt: Attempt | None = None) -> None:
         record = self._record(wanted.name) or Record(wanted.name)
+        record = replace(record, attempt=attempt or record.attempt)
         try:
             self._save(history.failed(record, wanted, why, self.world.clock.now(), log))
         except HostError as error:  # the failure itself is what the person has to read

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.columns import columns
+from orchestrator.diagnosis.progress import stage_words
 from orchestrator.drift import deployment_diff
 from orchestrator.errors import InputError
 from orchestrator.model import Json, Record, Rejected, Revision
@@ -24,6 +25,7 @@ def history_text(name: str, record: Record | None, revisions: Sequence[Revision]
     cards = any(one.gpus for one in newest)
     shown = [row if cards else (*row[:6], *row[7:]) for row in table]
     lines = columns(shown) if newest else [f"{name}: no revision is kept; each deployment that becomes ready is one"]
+    lines += [_stages(one) for one in newest if one.stages and _is_current(one, record)]
     failed = [f"  {_failure(one, now)}" for one in reversed(record.rejected)] if record else []
     head = ["failed, and not tried again while something older serves:"] if failed else []
     return "\n".join([*lines, *head, *failed])
@@ -41,6 +43,14 @@ def _row(one: Revision, record: Record | None, now: float) -> tuple[str, ...]:
         ", ".join(gpu[:SHORT] for gpu in one.gpus) or "-",
         ", ".join(_marks(one, record)),
     )
+
+
+def _stages(one: Revision) -> str:
+    """Of the last time that it was started; what took no second is not worth a word."""
+    spent = ", ".join(
+        f"{stage_words(name)} {format_duration(round(sec))}" for name, sec in one.stages.items() if sec >= 1
+    )
+    return f"revision {one.number}, where the time went: {spent or 'nothing took a second'}"
 
 
 def _marks(one: Revision, record: Record | None) -> Iterator[str]:
@@ -85,6 +95,8 @@ def _revision_json(one: Revision, record: Record | None) -> Json:
         "runtime": one.runtime,
         "engine": one.engine,
         "ready_seconds": one.ready_seconds,
+        "stages": dict(one.stages),
+        "measured": dict(one.measured),
         "gpus": list(one.gpus),
         "current": _is_current(one, record),
         "pinned": _is_pinned(one, record),

@@ -10,6 +10,7 @@ from orchestrator.history import attempts
 from orchestrator.model import (
     Attempt,
     Deployment,
+    Exit,
     Instance,
     Inventory,
     Marker,
@@ -147,8 +148,8 @@ def ending(eyes: Eyes, attempt: Attempt | None) -> str:
         return "its API server is gone"
     if attempt.ended:
         return attempt.ended
-    exit = eyes.target.ended(Marker(eyes.state.project, attempt.deployment.name, attempt.id), attempt)
-    if exit is not None:
+    marker = Marker(eyes.state.project, attempt.deployment.name, attempt.id)
+    if (exit := attempt.exit or eyes.target.ended(marker, attempt)) is not None and exit != Exit():
         return f"its API server (pid {attempt.pid}) {exit}"
     tail = eyes.logs.tail(attempt.log, 400)
     if vllm.left_in_order(tail):

@@ -389,6 +389,7 @@ def _row_json(row: Row) -> Json:
         "drift": row.drift,
         "log": row.log,
         "notes": list(row.notes),
+        "progress": row.progress,
         "pinned": row.pinned,
         "restarts": row.restarts,
         "rejected": [{"digest": one.digest, "why": one.why, "at": one.at, "log": one.log} for one in row.rejected],

@@ -108,3 +108,14 @@ def surplus(numbers: Iterable[int], needed: Iterable[int], most: int) -> tuple[i
     found, kept = sorted(set(numbers)), set(needed)
     count = max(0, len(found) - most)
     return tuple(one for one in found if one not in kept)[:count]
+
+
+EARLIER = 5
+"""Starts that say how long another one may take."""
+
+
+def stages(kept: Sequence[Revision], name: str) -> tuple[Mapping[str, float], ...]:
+    """Seconds of each stage of earlier starts: that of the same digest ``name``, else the last ones of others."""
+    told = [one for one in kept if one.stages]
+    same = [one.stages for one in told if one.digest == name]
+    return tuple(same or [one.stages for one in told][-EARLIER:])

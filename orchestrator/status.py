@@ -8,7 +8,7 @@ from orchestrator.cards import lost, sits_on
 from orchestrator.codec import digest
 from orchestrator.drift import diff
 from orchestrator.engines import vllm
-from orchestrator.model import Deployment, Instance, Intent, Inventory, Observed, Phase, Record, Rejected
+from orchestrator.model import Deployment, Instance, Intent, Inventory, Json, Observed, Phase, Record, Rejected
 from orchestrator.revisions import in_force
 
 
@@ -45,6 +45,7 @@ class Row:
     pinned: int | None = None
     rejected: tuple[Rejected, ...] = ()
     restarts: int = 0  # ends by itself that still count
+    progress: Json = None  # of one that is starting, once somebody has read its log
 
     @property
     def ready(self) -> bool:
@@ -156,6 +157,6 @@ def _notes(
     others = [one for one in record.rejected if one.digest != here] if record and instance and instance.leader else []
     if others:
         last = others[-1]
-        log = f" (log {last.log})" if last.log else ""
-        notes.append(f"spec {last.digest} failed: {last.why}{log}; it is not tried again while this one runs")
+        more = f"`orch explain {record.name}` tells more" if record else ""
+        notes.append(f"spec {last.digest} failed: {last.why}; {more}, and it is not tried again while this one runs")
     return tuple(notes)

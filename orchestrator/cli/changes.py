@@ -116,7 +116,7 @@ def _close(outcome: Outcome, output: Output, *, quiet: bool) -> int:
 def _explain(outcome: Outcome, error: OrchError) -> None:
     typer.echo(f"orch: {error}", err=True)
     for line in error.tail:
-        typer.echo(f"  | {line}", err=True)
+        typer.echo(f"{error.margin}{line}", err=True)
     if outcome.restored:
         typer.echo(f"orch: brought back {', '.join(outcome.restored)}, which serves as before", err=True)
     if outcome.unrestored:
@@ -124,7 +124,9 @@ def _explain(outcome: Outcome, error: OrchError) -> None:
 
 
 def _outcome_json(outcome: Outcome, here: Context) -> dict[str, object]:
-    error = {"deployment": outcome.failed, "message": str(outcome.error)} if outcome.error else None
+    error = None
+    if outcome.error:
+        error = {"deployment": outcome.failed, "message": str(outcome.error), "detail": list(outcome.error.tail)}
     return {
         "version": 1,
         "plan": plan_json(outcome.plan, here.root.name),

@@ -9,11 +9,10 @@ from orchestrator.cli import options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from orchestrator.cli.context import Context
-    from orchestrator.diagnosis.model import Ending
-    from orchestrator.model import Deployment, Scalar
+    from orchestrator.diagnosis.model import Diagnosis
+    from orchestrator.model import Attempt, Instance, Json
 
 LONGEST = 8 << 20  # characters of a log that are read, from its end: the reason is never far from it
 
@@ -28,7 +27,8 @@ def explain(
         ),
     ],
     attempt: Annotated[
-        int | None, typer.Option("--attempt", metavar="N", help="That start of the deployment, not its last.")
+        int | None,
+        typer.Option("--attempt", metavar="N", help="That start of the deployment, not the last one that failed."),
     ] = None,
     root: options.Root = None,
     state_dir: options.StateDir = None,
@@ -38,121 +38,105 @@ def explain(
 
     What the log shows, what it means, and the change that cures it. Any log of vLLM will do, from any machine."""
     import os
-    from pathlib import Path
 
     from orchestrator.cli.context import context
-    from orchestrator.diagnosis.facts import facts
-    from orchestrator.diagnosis.model import Ending
     from orchestrator.errors import UsageProblem
 
     if what == "-" or os.path.isfile(what):  # noqa: PTH113 (never raises)
         if attempt is not None:
             raise UsageProblem("use --attempt", f"{what} is a log and no deployment", "leave it out")
-        text = sys.stdin.read() if what == "-" else Path(what).read_text(encoding="utf-8", errors="replace")
-        return _show(text, Ending(), {}, "", "" if what == "-" else what, output)
-    here = context(root, state_dir)
-    name, log, known, ready = _start(here, what, attempt)
-    if pid := _living(here, name, log):
-        typer.echo(f"{name}: its engine (pid {pid}) lives; `orch status {name}` says how it is", err=True)
-    secrets = _values(here, known)
-    ending = Ending(before_ready=not ready)
-    return _show(_written(log), ending, facts(known), f"{name}: ", str(log), output, secrets)
+        return _file(what, output)
+    return _deployment(context(root, state_dir), what, attempt, output)
 
 
-def _show(
-    text: str,
-    ending: "Ending",
-    facts: "Mapping[str, Scalar]",
-    subject: str,
-    log: str,
-    output: options.Output,
-    secrets: tuple[str, ...] = (),
-) -> int:
+def _file(what: str, output: options.Output) -> int:
     import os
+    from pathlib import Path
 
-    from orchestrator.diagnosis.lines import read
-    from orchestrator.diagnosis.mask import mask
-    from orchestrator.diagnosis.match import diagnose
-    from orchestrator.diagnosis.pieces import Pieces
-    from orchestrator.diagnosis.stages import replay
     from orchestrator.diagnosis.text import diagnosis_text
-    from orchestrator.diagnosis_data import load, own_folder
-    from orchestrator.render import document
-    from orchestrator.stage_data import load_stages
+    from orchestrator.postmortem import read_log
 
-    text = mask(text[-LONGEST:], secrets)
-    stage = replay(load_stages(), Pieces().feed(text.encode(errors="replace") + b"\n")).stage
-    found = diagnose(read(text), ending, stage, load(own_folder(os.environ)), facts)
-    if output is options.Output.JSON:
-        typer.echo(
-            document(
-                {
-                    "version": 1,
-                    "signature": found.signature.id if found.signature else None,
-                    "title": found.title,
-                    "stage": found.stage,
-                    "means": found.means,
-                    "evidence": [
-                        {"line": one.number, "process": one.process, "text": one.text} for one in found.evidence
-                    ],
-                    "cure": list(found.cure),
-                    "changes": dict(found.changes),
-                    "issues": list(found.issues),
-                    "final": found.final,
-                }
-            )
-        )
-    else:
-        for line in diagnosis_text(found, ending, subject, log):
-            typer.echo(line)
+    text = sys.stdin.read() if what == "-" else Path(what).read_text(encoding="utf-8", errors="replace")
+    found = read_log(text[-LONGEST:], os.environ)
+    _print(found, diagnosis_text(found, log="" if what == "-" else what), {}, output)
     return 0
 
 
-def _start(here: "Context", name: str, number: int | None) -> "tuple[str, Path, Deployment | None, bool]":
-    """The name, the log, what was started, and whether it became ready."""
+def _deployment(here: "Context", what: str, number: int | None, output: options.Output) -> int:
+    from dataclasses import replace
+
     from orchestrator.cli.deployed import choose
+    from orchestrator.observe import ending
+    from orchestrator.postmortem import examine
+
+    (name,) = choose([what], here.eyes)
+    living = _living(here, name)
+    chosen = _choose(here, name, number, living)
+    if chosen is None:
+        typer.echo(f"{name} is stopped on purpose, and none of its starts that are kept failed", err=True)
+        return 0
+    lives = [one for one in living if one.marker.attempt == chosen.id]
+    pid = next((one.leader.pid for one in lives if one.leader), 0)
+    if pid:
+        typer.echo(f"{name}: its engine (pid {pid}) lives; `orch status {name}` says how it is", err=True)
+    if pid and chosen.ready_at is not None and not chosen.hung:
+        return 0
+    plain = "" if pid else ending(here.eyes, chosen)
+    # Of one that is not ready yet it is told what it would be if somebody had waited long enough.
+    found = examine(here.eyes, replace(chosen, timed_out=chosen.timed_out or bool(pid)), plain, lives)
+    about: Mapping[str, Json] = {"name": name, "attempt": _number(chosen.id), "at": chosen.at, "log": chosen.log}
+    _print(found.diagnosis, found.lines(f"{name}: "), about, output)
+    return 0
+
+
+def _print(found: "Diagnosis", lines: "tuple[str, ...]", about: "Mapping[str, Json]", output: options.Output) -> None:
+    from orchestrator.diagnosis.text import diagnosis_json
+    from orchestrator.render import document
+
+    if output is options.Output.JSON:
+        typer.echo(document({"version": 1, **about, **diagnosis_json(found)}))
+        return
+    for line in lines:
+        typer.echo(line)
+
+
+def _choose(here: "Context", name: str, number: int | None, living: "list[Instance]") -> "Attempt | None":
+    """The start with this number; else the last one where it is gone, or the last one that failed, or the one that
+    lives."""
     from orchestrator.errors import InputError
+    from orchestrator.model import Intent
 
-    (name,) = choose([name], here.eyes)
-    record, logs = here.eyes.state.records().get(name), here.eyes.state.logs(name)
+    state = here.eyes.state
+    record = state.records().get(name)
     last = record.attempt if record else None
-    chosen = logs[-1:] if number is None else [one for one in logs if int(one.name.partition("-")[0]) == number]
-    if not chosen:
-        kept = ", ".join(str(int(one.name.partition("-")[0])) for one in logs)
-        raise InputError(f"explain {name}", "no log of that start is kept", f"there is {kept}" if kept else "")
-    same = last is not None and chosen[0].stem == last.id
-    known = last.deployment if last else None
-    return name, chosen[0], known, bool(same and last and last.ready_at is not None)
+    kept = {_number(log.stem): state.attempt(log) for log in state.logs(name)}
+    known = {at: one for at, one in kept.items() if one} | ({_number(last.id): last} if last else {})
+    if number is not None:
+        if number not in known:
+            raise InputError(f"explain {name}", "nothing of that start is kept", _listed(known))
+        return known[number]
+    if not known:
+        raise InputError(f"explain {name}", "nothing of its starts is kept", f"see `orch logs {name}`")
+    alive = {one.marker.attempt for one in living if one.leader}
+    failed = [one for one in known.values() if one.ended or one.timed_out or one.hung]
+    if last and record and record.intent is Intent.RUNNING and (last.id not in alive or last.ready_at is None):
+        return last
+    return max(failed, key=lambda one: one.at) if failed else last if last and last.id in alive else None
 
 
-def _living(here: "Context", name: str, log: "Path") -> int:
-    """The pid of the engine that writes this log; 0 for one that is gone."""
+def _listed(known: "Mapping[int, Attempt]") -> str:
+    return f"there is {', '.join(map(str, sorted(known)))}" if known else ""
+
+
+def _number(attempt: str) -> int:
+    """Of an attempt's id; 0 for one that orch did not start."""
+    first = attempt.partition("-")[0]
+    return int(first) if first.isdigit() else 0
+
+
+def _living(here: "Context", name: str) -> "list[Instance]":
     from orchestrator.history import attempts
 
     eyes = here.eyes
     seen = eyes.target.list(eyes.state.project, attempts(eyes.state.project, eyes.state.records().values()))
-    mine = (one.leader for one in seen if one.name == name and one.marker.attempt == log.stem)
-    return next((leader.pid for leader in mine if leader), 0)
-
-
-def _written(log: "Path") -> str:
-    from orchestrator.errors import HostError
-    from orchestrator.logfiles import whole
-
-    try:
-        return whole(log)
-    except OSError as error:
-        raise HostError(f"read {log}", error.strerror or str(error)) from error
-
-
-def _values(here: "Context", known: "Deployment | None") -> tuple[str, ...]:
-    """Of its secrets, as far as this process can read them."""
-    from contextlib import suppress
-
-    from orchestrator.errors import HostError
-
-    found = []
-    for name, ref in (known.secret_refs if known else {}).items():
-        with suppress(HostError):
-            found.append(here.eyes.host.secret(name, ref))
-    return tuple(found)
+    return [one for one in seen if one.name == name]

@@ -122,7 +122,7 @@ def _show(error: OrchError) -> None:
     for line in str(error).splitlines():
         typer.echo(f"orch: {line}", err=True)
     for line in error.tail:
-        typer.echo(f"  | {line}", err=True)
+        typer.echo(f"{error.margin}{line}", err=True)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,11 @@ import typer
 from orchestrator.cli import options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from orchestrator.cli.context import Context
-    from orchestrator.model import Deployment, Record
+    from orchestrator.model import Deployment, Json, Record
+    from orchestrator.postmortem import Postmortem
     from orchestrator.status import Row
 
 
@@ -35,20 +36,34 @@ def status(
     if watch:
         redraw(lambda: _text(_rows(here, names or ()), here, output))
     rows = _rows(here, names or ())
-    typer.echo(_text(rows, here, output))
+    typer.echo(_text(rows, here, output, _failures(here, rows) if names else {}))
     wanted = [row for row in rows if names or row.phase != "stopped"]
     return 3 if check and not all(row.ready for row in wanted) else 0
 
 
-def _text(rows: "tuple[Row, ...]", here: "Context", output: options.Output) -> str:
+def _text(
+    rows: "tuple[Row, ...]",
+    here: "Context",
+    output: options.Output,
+    failures: "Mapping[str, Postmortem] | None" = None,
+) -> str:
     from orchestrator import supervision
     from orchestrator.render import document, status_json, status_text
 
     now, pulls, watcher = here.eyes.clock.now(), here.memory.pulls(), here.eyes.state.watcher()
+    failed = failures or {}
     if output is options.Output.JSON:
-        return document(status_json(rows, now, pulls) | {"watcher": supervision.as_json(watcher)})
+        told = {"failures": _as_json(failed)} if failures is not None else {}
+        return document(status_json(rows, now, pulls) | {"watcher": supervision.as_json(watcher)} | told)
     said = supervision.lines(watcher, now) if rows or watcher else ()
-    return "\n".join([status_text(rows, now, pulls), *said])
+    why = [line for name, one in failed.items() for line in ("", *one.lines(f"{name}: "))]
+    return "\n".join([status_text(rows, now, pulls), *said, *why])
+
+
+def _as_json(failures: "Mapping[str, Postmortem]") -> "Json":
+    from orchestrator.diagnosis.text import diagnosis_json
+
+    return {name: diagnosis_json(one.diagnosis) for name, one in failures.items()}
 
 
 def _rows(here: "Context", names: "Sequence[str]") -> "tuple[Row, ...]":
@@ -58,11 +73,47 @@ def _rows(here: "Context", names: "Sequence[str]") -> "tuple[Row, ...]":
 
     seen = observe(here.eyes)
     wanted = {name: want for name, record in seen.records.items() if (want := _wanted(here, record)) is not None}
-    found = rows(seen, wanted, here.eyes.clock.now())
+    found = tuple(_followed(here, seen.records.get(row.name), row) for row in rows(seen, wanted, here.eyes.clock.now()))
     if not names:
         return found
     chosen = choose(names, here.eyes)
     return tuple(row for row in found if row.name in chosen)
+
+
+def _followed(here: "Context", record: "Record | None", row: "Row") -> "Row":
+    """How far a start has come, by its log."""
+    if row.phase != "starting" or not row.log or row.since is None:
+        return row
+    from dataclasses import replace
+
+    from orchestrator import revisions
+    from orchestrator.diagnosis.progress import eta, progress_text
+    from orchestrator.startup import Startup
+
+    runtime = record.attempt.deployment.spec.runtime if record and record.attempt else None
+    info = here.eyes.runtimes.state(runtime).info if runtime else None
+    startup = Startup(here.eyes.logs, row.log, row.since, info.version if info else "")
+    progress = startup.look()
+    startup.close()
+    earlier = revisions.stages(here.eyes.state.revisions(row.name), row.digest)
+    told = {"stage": progress.stage, "fraction": progress.fraction, "seconds": dict(startup.seconds)}
+    note = progress_text(progress, startup.now, earlier)
+    return replace(row, notes=(note, *row.notes), progress=told | {"seconds_left": eta(progress, earlier, startup.now)})
+
+
+def _failures(here: "Context", rows: "Sequence[Row]") -> "dict[str, Postmortem]":
+    """Why each of these that failed, or hangs, does so."""
+    from orchestrator.observe import ending
+    from orchestrator.postmortem import examine
+
+    records = here.eyes.state.records()
+    found = {}
+    for row in rows:
+        record = records.get(row.name)
+        attempt = record.attempt if record else None
+        if attempt and (row.phase == "failed" or (attempt.hung and row.phase != "stopped")):
+            found[row.name] = examine(here.eyes, attempt, ending(here.eyes, attempt))
+    return found
 
 
 def _wanted(here: "Context", record: "Record") -> "Deployment | str | None":

@@ -34,6 +34,8 @@ from orchestrator.model import Scalar
 
 LAST = 12
 """How many lines from the end `Signature.last` is looked for in."""
+SILENT = 4
+"""How many of the last lines are shown of a log that tells of no error."""
 KERNEL = "kernel"
 """The fact that holds lines of the kernel's log, and the process that they stand under, as number 0."""
 _INTRODUCES = re.compile(r"validation errors? for \w+\s*$|:\s*$")
@@ -163,7 +165,7 @@ def _unknown(trouble: Trouble, lines: Sequence[Line], ending: Ending, stage: Sta
         title = "it ended without a word about why"
     else:
         title = "it ended before it was ready, without a word about why"
-    shown = tuple(dict.fromkeys(evidence)) or tuple(lines[-1:])
+    shown = tuple(dict.fromkeys(evidence)) or tuple(lines[-SILENT:])
     return Diagnosis(None, stage, title, shown, cure=_lesson(evidence[0]) if evidence else ())
 
 

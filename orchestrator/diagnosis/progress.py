@@ -7,7 +7,7 @@ from orchestrator.diagnosis.model import Stage
 from orchestrator.diagnosis.stages import Bar, Progress, spent
 from orchestrator.units import format_duration, format_size
 
-WORDS: Mapping[Stage, str] = {
+WORDS: Mapping[str, str] = {
     "download": "download (unexpected)",
     "profiling": "memory profiling",
     "capture": "graph capture",
@@ -17,10 +17,10 @@ WORDS: Mapping[Stage, str] = {
 WIDTH = 80  # columns
 LATE, SLACK = 1.5, 5.0  # what lasts longer than its median so many times, and seconds, is like no earlier one
 
-Seconds = Mapping[Stage, float]
+Seconds = Mapping[str, float]  # by stage
 
 
-def stage_words(stage: Stage) -> str:
+def stage_words(stage: str) -> str:
     return WORDS.get(stage, stage)
 
 

@@ -1,11 +1,15 @@
 """A diagnosis as a person reads it: at most 12 lines."""
 
 import textwrap
+from collections.abc import Mapping
 
 from orchestrator.diagnosis.model import Diagnosis, Ending, Line, Stage
+from orchestrator.model import Json
 
 MOST = 12
 WIDTH = 118
+NEAR = 48
+"""Characters of a log's path that leave room for what stands in it, beside it."""
 OWN = "~/.config/orch/signatures"
 """Where signatures of one's own are kept; as `diagnosis_data.own_folder` has it."""
 _WHILE: dict[Stage, str] = {
@@ -42,20 +46,23 @@ def diagnosis_text(
         title = f"{title} ({how})"
     elif how:
         means = f"It ended {how}. {means}"
-    seen = [_seen(line, log if at == 0 else "") for at, line in enumerate(diagnosis.evidence[:2])]
+    near = log if len(log) <= NEAR else ""
+    far = [f"  log    {log}"] if log and not near else []  # a path is not cut, for it is to be opened
     if diagnosis.signature is None:
-        return (_line(title), *(lines[0] for lines in map(_cut, seen)), *_unknown(diagnosis))[:MOST]
+        shown = [_cut(_seen(line, near if at == 0 else ""))[0] for at, line in enumerate(diagnosis.evidence)]
+        return (_line(title), *shown, *far, *_unknown(diagnosis))[:MOST]
+    seen = [_seen(line, near if at == 0 else "") for at, line in enumerate(diagnosis.evidence[:2])]
     told = [_wrapped(means, "  ", "  ")[:3]]
     words = [_labelled("do", word) for word in diagnosis.cure]
     close = [_labelled("again", "another start ends the same way" if diagnosis.final else "another start may succeed")]
     if diagnosis.issues:
         close.append([_more([url(issue) for issue in diagnosis.issues[:2]])])
     cure = [_line(f"  {line}") for line in diagnosis.diff]
-    spare = MOST - 1 - len(cure) - len(close)
+    spare = MOST - 1 - len(cure) - len(close) - len(far)
     while sum(map(len, (*told, *seen, *words))) > spare and _shorten(told, seen, words):
         pass
     middle = [line for lines in (*told, *seen, cure, *words) for line in lines]
-    return (_line(title), *middle[: MOST - 1 - len(close)], *(_line(lines[0]) for lines in close))
+    return (_line(title), *middle[: MOST - 1 - len(close) - len(far)], *far, *(_line(lines[0]) for lines in close))
 
 
 def _shorten(told: list[list[str]], seen: list[list[str]], words: list[list[str]]) -> bool:
@@ -74,6 +81,20 @@ def _shorten(told: list[list[str]], seen: list[list[str]], words: list[list[str]
 def _cut(lines: list[str]) -> list[str]:
     """The same in one line less."""
     return [*lines[:-2], _line(f"{lines[-2]} {lines[-1].strip()}")] if len(lines) > 1 else lines
+
+
+def diagnosis_json(found: Diagnosis) -> Mapping[str, Json]:
+    return {
+        "signature": found.signature.id if found.signature else None,
+        "title": found.title,
+        "stage": found.stage,
+        "means": found.means,
+        "evidence": [{"line": one.number, "process": one.process, "text": one.text} for one in found.evidence],
+        "cure": list(found.cure),
+        "changes": dict(found.changes),
+        "issues": list(found.issues),
+        "final": found.final,
+    }
 
 
 def ended(ending: Ending) -> str:
@@ -99,7 +120,7 @@ def _unknown(diagnosis: Diagnosis) -> list[str]:
     if not diagnosis.cure:
         return ["  do     read the whole log; what its last lines tell is all there is"]
     return [
-        f"  do     if you find out why, keep it as a file {OWN}/NAME.toml:",
+        f"  do     it is not in the catalogue; if you find out why, keep it as a file {OWN}/NAME.toml:",
         *(_line(f"    {one}") for one in diagnosis.cure),
     ]
 

@@ -13,7 +13,8 @@ def test_a_log_from_anywhere_must_be_explained(project: Project) -> None:
     said = project.orch("explain", str(log)).stdout
     assert said.startswith(TOO_LONG)
     assert "  +   max_model_len: 512\n" in said
-    assert f"{log}:56" in said
+    assert "  seen   line 56" in said
+    assert f"  log    {log}\n" in said
     assert len(said.splitlines()) <= 12
     assert project.orch("explain", "-", input=log.read_text()).stdout.startswith(TOO_LONG)
     told = project.orch("explain", str(log), "--output", "json").json

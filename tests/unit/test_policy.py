@@ -7,7 +7,6 @@ from builders import NOW, remembered, running, wanted
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.engines import endings
 from orchestrator.history import paused, started
 from orchestrator.model import Attempt, Death, Deployment, Intent, Phase, Policy, Record, Restart
 from orchestrator.policy import LONGEST, REST, Due, counted, died, due, judge, of_the_files, refused, wait
@@ -178,23 +177,3 @@ def test_the_files_move_what_changed_and_nothing_that_a_person_stopped() -> None
     given_up = replace(record, given_up="it does not fit", deaths=(death(),))
     assert not of_the_files(same, given_up, None)
     assert of_the_files(other, given_up, None)
-
-
-@pytest.mark.parametrize(
-    ("line", "why"),
-    [
-        ("api_server.py: error: unrecognized arguments: --swap-space 4", "refuses its flags: --swap-space 4"),
-        ("ValidationError: 1 validation error for ModelConfig", "refuses its settings (ModelConfig)"),
-        ("ValueError: No available memory for the cache blocks. Try ...", "no room for a KV cache"),
-        (
-            "ImportError: libcudart.so.13: cannot open shared object file: No such file",
-            "lacks a library: libcudart.so.13",
-        ),
-    ],
-)
-def test_the_log_tells_what_is_final(line: str, why: str) -> None:
-    assert why in endings.final(["INFO something", line, "  tail"])
-
-
-def test_other_ends_are_not_final() -> None:
-    assert endings.final(["RuntimeError: Engine core initialization failed. See root cause above."]) == ""

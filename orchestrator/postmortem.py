@@ -1,0 +1,100 @@
+"""Why an engine ended, as far as this machine can tell: its log, its exit and the kernel's words, held against the
+catalogue of failures."""
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import cast
+
+from orchestrator import diagnosis_data
+from orchestrator.diagnosis.facts import facts
+from orchestrator.diagnosis.kernel import concerning, oom_killed
+from orchestrator.diagnosis.lines import read
+from orchestrator.diagnosis.mask import mask
+from orchestrator.diagnosis.match import KERNEL, diagnose
+from orchestrator.diagnosis.model import Diagnosis, Ending, Signature, Stage
+from orchestrator.diagnosis.pieces import Pieces
+from orchestrator.diagnosis.stages import replay
+from orchestrator.diagnosis.text import diagnosis_text
+from orchestrator.model import Attempt, Exit, Instance, Marker, Scalar
+from orchestrator.ports import Eyes
+from orchestrator.secret_values import secret_values
+from orchestrator.stage_data import load_stages
+
+
+@dataclass(frozen=True, slots=True)
+class Postmortem:
+    """``attempt`` with what was learnt of its end; ``plain`` says how it ended without a diagnosis."""
+
+    attempt: Attempt
+    diagnosis: Diagnosis
+    ending: Ending
+    plain: str = ""
+
+    @property
+    def why(self) -> str:
+        """In a line, for the record: what the catalogue tells of it, else how it ended."""
+        return self.plain if self.plain and not self._read_off_the_log else self.lines("")[0]
+
+    @property
+    def _read_off_the_log(self) -> bool:
+        """The catalogue tells more than how it ended."""
+        found = self.diagnosis.signature
+        return found is not None and bool(found.patterns or found.hints or found.last)
+
+    @property
+    def final(self) -> bool:
+        """Whether another start ends the same way, as far as that is known."""
+        return bool(self.diagnosis.final)
+
+    def lines(self, subject: str) -> tuple[str, ...]:
+        """At most 12; the first begins with ``subject`` ("cannot start a: ")."""
+        found, ending = self.diagnosis, self.ending
+        if self.plain and not self._read_off_the_log:
+            found, ending = replace(found, title=self.plain), Ending()
+        return diagnosis_text(found, ending, subject, self.attempt.log)
+
+
+def examine(eyes: Eyes, attempt: Attempt, plain: str = "", lives: Iterable[Instance] = ()) -> Postmortem:
+    """``lives``: what is left of it. Takes some 0.2 s, and a second for a log of many megabytes."""
+    wanted = attempt.deployment
+    info = eyes.runtimes.state(wanted.spec.runtime).info
+    text = mask(eyes.logs.text(attempt.log), secret_values(eyes, wanted))
+    lines = read(text)
+    pids = {attempt.pid, *(line.pid for line in lines if line.pid)}
+    attempt, said = _by_the_kernel(eyes, attempt, pids)
+    stage = cast(Stage, attempt.stage) or stage_of(text, info.version if info else "")
+    known = {**facts(wanted, eyes.gpus.inventory(), info, gpus=attempt.gpus, leaving=lives), **said}
+    ending = ending_of(attempt)
+    found = diagnose(lines, ending, stage, signatures(eyes.host.variables), known)
+    return Postmortem(replace(attempt, stage=stage), found, ending, plain)
+
+
+def read_log(text: str, variables: Mapping[str, str]) -> Diagnosis:
+    """Of a log from anywhere, of which nothing else is known. Raises InputError for a catalogue of one's own that
+    cannot be read."""
+    text = mask(text)
+    return diagnose(read(text), Ending(), stage_of(text), signatures(variables))
+
+
+def signatures(variables: Mapping[str, str]) -> Sequence[Signature]:
+    return diagnosis_data.load(diagnosis_data.own_folder(variables))
+
+
+def ending_of(attempt: Attempt) -> Ending:
+    how = attempt.exit or Exit()
+    ready = attempt.ready_at is not None
+    return Ending(how.code, how.signal, how.oom_killed, not ready, attempt.timed_out, attempt.hung)
+
+
+def stage_of(text: str, version: str = "") -> Stage:
+    return replay(load_stages(version), Pieces().feed(text.encode(errors="replace") + b"\n")).stage
+
+
+def _by_the_kernel(eyes: Eyes, attempt: Attempt, pids: Set[int]) -> tuple[Attempt, Mapping[str, Scalar]]:
+    """With what the kernel and the service manager tell of its end."""
+    how = attempt.exit or eyes.target.ended(Marker(eyes.state.project, attempt.deployment.name, attempt.id), attempt)
+    told = eyes.logs.kernel(attempt.at)
+    after = eyes.logs.oom_kills(attempt.cgroup) if attempt.cgroup else None
+    how = replace(how or Exit(), oom_killed=oom_killed(how, pids, told, attempt.oom_kills, after))
+    words = "\n".join(concerning(told or (), pids))
+    return replace(attempt, exit=how), {KERNEL: words} if words else {}
