@@ -16,7 +16,6 @@ _RECORD = 8192  # bytes: no record is longer
 _BUDGET = 0.25  # seconds for each of the two ways
 _JOURNAL = ("journalctl", "-k", "-q", "--no-pager", "--no-hostname", "-o", "short-unix", "-n", "5000")
 _ENTRY = re.compile(r"(\d+\.\d+) kernel: (.*)")
-_ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
 _SPARE = 1.0  # seconds by which the clocks may differ, and
 _DRIFT = 1 / 20_000  # of the time since boot: that of the log is never set right
 _FIRST_NAMESPACE = 0xEFFFFFFC  # the inode of the one that the kernel counts processes in
@@ -61,22 +60,18 @@ def _records(device: Path) -> Iterator[bytes]:
 
 def texts(records: Iterable[bytes], since: float) -> tuple[str, ...]:
     """Of records "PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,...];TEXT", each with lines behind it that begin with a space,
-    the texts that tell something, from ``since`` on (seconds of CLOCK_MONOTONIC). What programs wrote into the log is
-    left out: the kernel's own has facility 0."""
+    the texts that tell something, from ``since`` on (seconds of CLOCK_MONOTONIC). Odd bytes in them stay escaped. What
+    programs wrote into the log is left out: the kernel's own has facility 0."""
     found = []
     for record in records:
         head, _, rest = record.partition(b";")
         fields = head.split(b",")
         if len(fields) < 4 or not (fields[0].isdigit() and fields[2].isdigit()) or int(fields[0]) >> 3:
             continue
-        text = _plain(rest.partition(b"\n")[0])
+        text = rest.partition(b"\n")[0].decode(errors="replace")
         if int(fields[2]) >= since * 1e6 and tells(text):
             found.append(text)
     return tuple(found)
-
-
-def _plain(text: bytes) -> str:
-    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text.decode(errors="replace"))
 
 
 def _from_journal(since: float) -> tuple[str, ...] | None:
