@@ -1,0 +1,47 @@
+"""What models on this disk tell of themselves: a folder, or one GGUF file. Only the first bytes of each file are
+read."""
+
+import re
+import stat
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrator.describe import describe
+from orchestrator.errors import HostError
+from orchestrator.fit.description import Description
+from orchestrator.hub import flat
+from orchestrator.model import RemoteFile, RepoUse
+from orchestrator.pieces import pieces
+
+_PART = re.compile(r"(?P<name>.*)-\d{5}-of-(?P<count>\d{5})\.gguf", re.DOTALL)
+
+
+def folder(place: Path, load_format: str = "auto", variant: str = "") -> Description:
+    """``variant`` picks one GGUF model of several. Raises HostError when the folder cannot be looked at."""
+    try:
+        next(place.iterdir(), None)
+    except OSError as error:
+        do = "name a folder with config.json and weights, or a .gguf file"
+        raise HostError(f"read {place}", (error.strerror or str(error)).lower(), do) from error
+    held = flat.files_of(place)[0].items()
+    files = [RemoteFile(path, found.st_size, "") for path, found in sorted(held) if stat.S_ISREG(found.st_mode)]
+    use = RepoUse("model", str(place), load_format=load_format, variant=variant)
+    return _described(str(place), place, files, use)
+
+
+def gguf(file: Path) -> Description:
+    """With the other parts of a model in several files, whichever of them is named. Raises HostError."""
+    if not file.is_file():
+        raise HostError(f"read {file}", "there is no such file", "check the path")
+    found = _PART.fullmatch(file.name)
+    count = int(found["count"]) if found else 0
+    parts = [f"{found['name']}-{number:05}-of-{found['count']}.gguf" for number in range(1, count + 1)] if found else []
+    there = [file.parent / name for name in dict.fromkeys([*parts, file.name])]
+    files = [RemoteFile(path.name, path.stat().st_size, "") for path in sorted(there) if path.is_file()]
+    # Chosen by all of its name: nothing else is a part of it.
+    return _described(str(file), file.parent, files, RepoUse("model", str(file), load_format="gguf"))
+
+
+def _described(place: str, top: Path, files: Sequence[RemoteFile], use: RepoUse) -> Description:
+    return replace(describe(place, files, use, pieces(top)), here=True)
