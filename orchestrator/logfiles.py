@@ -1,6 +1,7 @@
 """What an engine wrote, wherever it is kept: in its log, or in the journal. The log of a start whose words are in the
 journal holds one line, ``journal:UNIT``, and one for whoever opens it by hand."""
 
+import codecs
 import contextlib
 import os
 from collections import deque
@@ -10,6 +11,7 @@ from threading import Event
 
 from orchestrator import shell
 from orchestrator.errors import HostError
+from orchestrator.log_parts import Written
 from orchestrator.shell import CommandFailed
 
 TAIL_BYTES = 256 * 1024
@@ -25,7 +27,7 @@ READABLE = (
 
 def point_to_journal(log: Path, unit: str) -> None:
     """Raises OSError."""
-    log.write_text(f"{_MARK}{unit}\nThis start wrote into the journal: {' '.join(_journalctl(unit))}\n")
+    log.write_text(f"{_MARK}{unit}\nThis start wrote into the journal: {' '.join(journalctl(unit))}\n")
 
 
 def unit_of(log: Path) -> str:
@@ -44,7 +46,7 @@ def tail(log: Path, lines: int) -> tuple[str, ...]:
     if unit := unit_of(log):
         return tail_of_unit(unit, lines)
     try:
-        return _last(_end_of_file(log), lines)
+        return _last(_in_file(log, TAIL_BYTES), lines)
     except OSError:
         return ()
 
@@ -53,7 +55,7 @@ def tail_of_unit(unit: str, lines: int) -> tuple[str, ...]:
     """The same of what a user unit of this user wrote into the journal. Twice as many are asked for: blank ones do not
     count."""
     try:
-        return _last(shell.run(_journalctl(unit, f"--lines={2 * lines}"), timeout=JOURNAL_TIMEOUT).stdout, lines)
+        return _last(shell.run(journalctl(unit, f"--lines={2 * lines}"), timeout=JOURNAL_TIMEOUT).stdout, lines)
     except CommandFailed:
         return ()
 
@@ -63,39 +65,40 @@ def _last(text: str, lines: int) -> tuple[str, ...]:
     return tuple(deque((line for line in shown if line.strip()), maxlen=lines))
 
 
-def whole(log: Path) -> str:
-    """All of it. Raises OSError or HostError."""
+def whole(log: Path, most: int | None = None) -> str:
+    """All of it, or so many bytes of its end. Raises OSError or HostError."""
     if unit := unit_of(log):
-        with _refusals(unit):
-            return shell.run(_journalctl(unit)).stdout
-    return log.read_text(encoding="utf-8", errors="replace")
+        with refusals(unit):
+            text = shell.run(journalctl(unit)).stdout
+            return text if most is None else text[-most:]
+    return _in_file(log, most)
 
 
 def follow(log: Path, ended: Event) -> Iterator[str]:
     """What is there, then what is added, until ``ended``; what was written before that is still shown. Raises OSError
     or HostError."""
     if unit := unit_of(log):
-        with _refusals(unit):
-            yield from shell.stream(_journalctl(unit, "--follow", "--no-tail"), ended, LOOK_EVERY)
+        with refusals(unit):
+            yield from shell.stream(journalctl(unit, "--follow", "--no-tail"), ended, LOOK_EVERY)
         return
-    with log.open(encoding="utf-8", errors="replace", newline="") as stream:
+    decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
+    with contextlib.closing(Written(log)) as written:
         last = False
         while not last:
             last = ended.is_set()
-            if chunk := stream.read():
-                yield chunk
+            if chunk := written.read():
+                last = False
+                yield decode(chunk)
             else:
                 ended.wait(LOOK_EVERY)
 
 
-def _end_of_file(log: Path) -> str:
-    with log.open("rb") as stream:
-        size = stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, size - TAIL_BYTES))
-        return stream.read().decode(errors="replace")
+def _in_file(log: Path, most: int | None) -> str:
+    with contextlib.closing(Written(log, most)) as written:
+        return b"".join(written.all()).decode(errors="replace")
 
 
-def _journalctl(unit: str, *more: str) -> list[str]:
+def journalctl(unit: str, *more: str) -> list[str]:
     """What its processes wrote, and not what the manager says of it; by fields, for `--user` is no help to root, whose
     words are in the system's journal."""
     fields = (f"_SYSTEMD_USER_UNIT={unit}", f"_UID={os.getuid()}")
@@ -103,7 +106,7 @@ def _journalctl(unit: str, *more: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _refusals(unit: str) -> Iterator[None]:
+def refusals(unit: str) -> Iterator[None]:
     try:
         yield
     except CommandFailed as error:

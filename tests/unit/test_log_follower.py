@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import log_follower, logfiles
+from orchestrator import log_follower, log_parts, logfiles
 from orchestrator.diagnosis.stages import advance, begin
 from orchestrator.log_follower import LogFollower
 from orchestrator.stage_data import load_stages
@@ -106,7 +106,7 @@ def test_a_log_that_was_removed_must_say_nothing_more(
 def test_a_long_log_must_be_read_a_part_at_a_time(
     follower: LogFollower, write: Callable[[bytes], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_follower, "MOST", 7)
+    monkeypatch.setattr(log_parts, "MOST", 7)
     write(b"one\ntwo\nthree\n")
     assert [follower.poll() for _ in range(3)] == [["one"], ["two", "three"], []]
 
