@@ -46,6 +46,13 @@ class Trouble:
         return self.first is not None and _process(line) == _process(self.first)
 
 
+def tells(line: Line) -> bool:
+    """Of an error: by its level or, where it has none, by its form."""
+    if line.level:
+        return line.level not in _QUIET
+    return bool(_EXCEPTION.match(line.text) or _FATAL.match(line.text))
+
+
 def was_ready(lines: Sequence[Line]) -> bool:
     return any(_READY.search(line.text) for line in lines)
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from orchestrator.diagnosis.model import Line
 
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _OUTER = re.compile(
     r"[\w.-]{1,80}-\d+ +\| ?"  # docker compose
@@ -50,7 +50,7 @@ def read(text: str) -> tuple[Line, ...]:
 
 def _each(text: str) -> Iterator[Line]:
     for number, raw in enumerate(text.split("\n"), 1):
-        for piece in _pieces(_ANSI.sub("", raw)):
+        for piece in _pieces(ANSI.sub("", raw)):
             if (line := _line(number, piece)).text.strip():
                 yield line
 
