@@ -129,7 +129,7 @@ def _mourn(record: Record, ended: Exit | None, hung: str, world: World) -> Recor
     record = replace(record, attempt=found.attempt)
     record = _record_death(record, Death(attempt.id, now, attempt.ended or found.why, uptime), in_order, final, world)
     if not in_order and not attempt.ended:
-        for line in found.lines(f"{record.name}: "):
+        for line in found.lines(f"{record.name}: ")[1:]:  # the first was said with what follows
             world.events.say(line)
     return record
 
@@ -180,6 +180,8 @@ def _tell(outcome: Outcome, world: World) -> None:
         world.events.say(f"{one.name} is ready at {vllm.endpoint(one.spec).url}/v1")
     if outcome.error:
         world.events.say(str(outcome.error))
+        for line in outcome.error.tail:
+            world.events.say(f"{outcome.error.margin}{line}")
     if outcome.restored:
         world.events.say(f"brought back {', '.join(outcome.restored)}, which serves as before")
     if outcome.unrestored:

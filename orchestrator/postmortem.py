@@ -1,7 +1,8 @@
 """Why an engine ended, as far as this machine can tell: its log, its exit and the kernel's words, held against the
 catalogue of failures."""
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -11,14 +12,17 @@ from orchestrator.diagnosis.kernel import concerning, oom_killed
 from orchestrator.diagnosis.lines import read
 from orchestrator.diagnosis.mask import mask
 from orchestrator.diagnosis.match import KERNEL, diagnose
-from orchestrator.diagnosis.model import Diagnosis, Ending, Signature, Stage
+from orchestrator.diagnosis.model import Diagnosis, Ending, Line, Signature, Stage
 from orchestrator.diagnosis.pieces import Pieces
 from orchestrator.diagnosis.stages import replay
 from orchestrator.diagnosis.text import diagnosis_text
-from orchestrator.model import Attempt, Exit, Instance, Marker, Scalar
+from orchestrator.model import Attempt, Exit, Instance, Inventory, Marker, Scalar
 from orchestrator.ports import Eyes
 from orchestrator.secret_values import secret_values
 from orchestrator.stage_data import load_stages
+
+_PART_KILLED = re.compile(r"died unexpectedly \(exit code: -9\)|Failed core proc\(s\): \{[^}]{0,200}: -9\b")
+"""As the API server says it of another process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +64,10 @@ def examine(eyes: Eyes, attempt: Attempt, plain: str = "", lives: Iterable[Insta
     info = eyes.runtimes.state(wanted.spec.runtime).info
     text = mask(eyes.logs.text(attempt.log), secret_values(eyes, wanted))
     lines = read(text)
-    pids = {attempt.pid, *(line.pid for line in lines if line.pid)}
-    attempt, said = _by_the_kernel(eyes, attempt, pids)
+    inventory = eyes.gpus.inventory()
+    attempt, said = _by_the_kernel(eyes, attempt, lines, inventory)
     stage = cast(Stage, attempt.stage) or stage_of(text, info.version if info else "")
-    known = {**facts(wanted, eyes.gpus.inventory(), info, gpus=attempt.gpus, leaving=lives), **said}
+    known = {**facts(wanted, inventory, info, gpus=attempt.gpus, leaving=lives), **said}
     ending = ending_of(attempt)
     found = diagnose(lines, ending, stage, signatures(eyes.host.variables), known)
     return Postmortem(replace(attempt, stage=stage), found, ending, plain)
@@ -90,11 +94,17 @@ def stage_of(text: str, version: str = "") -> Stage:
     return replay(load_stages(version), Pieces().feed(text.encode(errors="replace") + b"\n")).stage
 
 
-def _by_the_kernel(eyes: Eyes, attempt: Attempt, pids: Set[int]) -> tuple[Attempt, Mapping[str, Scalar]]:
+def _by_the_kernel(
+    eyes: Eyes, attempt: Attempt, lines: Sequence[Line], inventory: Inventory | None
+) -> tuple[Attempt, Mapping[str, Scalar]]:
     """With what the kernel and the service manager tell of its end."""
     how = attempt.exit or eyes.target.ended(Marker(eyes.state.project, attempt.deployment.name, attempt.id), attempt)
+    pids = {attempt.pid, *(line.pid for line in lines if line.pid)}
+    part = any(_PART_KILLED.search(line.text) for line in lines)
     told = eyes.logs.kernel(attempt.at)
     after = eyes.logs.oom_kills(attempt.cgroup) if attempt.cgroup else None
-    how = replace(how or Exit(), oom_killed=oom_killed(how, pids, told, attempt.oom_kills, after))
-    words = "\n".join(concerning(told or (), pids))
-    return replace(attempt, exit=how), {KERNEL: words} if words else {}
+    killed = oom_killed(how, pids, told, attempt.oom_kills, after, part)
+    cards = inventory.gpus if inventory else ()
+    buses = [one.pci for one in cards if {one.uuid, str(one.index)} & set(attempt.gpus)]
+    words = "\n".join(concerning(told or (), pids, buses))
+    return replace(attempt, exit=replace(how or Exit(), oom_killed=killed)), {KERNEL: words} if words else {}

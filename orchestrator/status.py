@@ -143,7 +143,8 @@ def _notes(
         notes.append(record.because)
     why = (instance.why if instance else "") or (record.attempt.ended if record and record.attempt else "")
     if phase in {Phase.FAILED, Phase.UNHEALTHY} and why:
-        notes.append(why)
+        more = f"; `orch explain {record.name}` tells more" if phase == Phase.FAILED and record else ""
+        notes.append(f"{why}{more}")
     if instance and instance.leader and inventory and (why := lost(instance, inventory)):
         notes.append(why)
     if instance and instance.leader and instance.adopted:
