@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MOST = 1 << 20  # bytes of one reading
-ALIGNED = 1 << 16  # bytes; what is taken out of a file ends at a border of blocks, which are not larger
+LIMIT = 64 << 20
+"""Bytes of a log, beyond which it is rotated. One that grew beyond twice as many before somebody came keeps this much
+of its end."""
 OPENINGS = 20  # times that the files may be renamed while they are being opened
 _LOG = re.compile(r"[0-9]{5,9}-[0-9a-f]{8}\.log")
 _COPY = re.compile(r"\.[0-9]{5,9}-[0-9a-f]{8}\.log\.1\.([0-9]{1,18})")
@@ -195,10 +197,10 @@ class Written:
         handle, start = found
         self._known.add(_identity(handle))
         length = os.fstat(handle).st_size
-        if start is None:  # a log that had become very long has lost its middle
-            start = before_that - length if before_that - length > ALIGNED else 0
+        if start is None:  # one that had become very long has lost its middle
+            start = before_that - LIMIT if before_that > 2 * LIMIT else 0
         at = os.lseek(handle, max(0, self._read - start), os.SEEK_SET)
-        self._read = os.lseek(self._file, max(0, at - length), os.SEEK_SET)
+        self._read = os.lseek(self._file, min(size, max(0, at - length)), os.SEEK_SET)
         self._before = [handle]
         return True
 

@@ -1,5 +1,5 @@
-"""Keeps the logs of a deployment's starts within bounds. The engine writes its log itself and keeps it open; nothing stands
-between the two. What is in it is moved to another file (`log_parts`), behind the engine's back.
+"""Keeps the logs of a deployment's starts within bounds. An engine writes its log itself and keeps it open; nothing
+stands between the two. What is in it is moved to another file (`log_parts`), behind the engine's back.
 
 Nothing is lost where the file system takes a range out of a file (ext4, XFS). Elsewhere the log is cut short once all
 of it is copied; what the engine writes between these two calls, microseconds apart, is gone.
@@ -14,22 +14,20 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from orchestrator import log_parts
 from orchestrator.errors import HostError
 from orchestrator.log_parts import MOST, before, beside, copies, copy, first, is_copy, logs_in
 from orchestrator.logfiles import unit_of
 
 LOGS_KEPT = 10  # starts
 TOTAL = 256 << 20  # bytes of all logs of a deployment
-LIMIT = 64 << 20
-"""Bytes of a log, beyond which it is rotated. One that grew beyond twice as many before somebody came keeps this much
-of its end."""
 HEAD = 1 << 20  # bytes of its beginning that are always kept: the flags, the config, the stages of the start
 _COLLAPSE = 0x08  # FALLOC_FL_COLLAPSE_RANGE
 
 
 def too_long(folder: Path) -> list[Path]:
     """Of the logs in a deployment's folder of logs those that are to be rotated, or were left in the midst of it."""
-    return [log for log in logs_in(folder) if _is_regular(log) and (_size(log) > LIMIT or copies(log))]
+    return [log for log in logs_in(folder) if _is_regular(log) and (_size(log) > log_parts.LIMIT or copies(log))]
 
 
 def rotate(log: Path) -> bool:
@@ -39,7 +37,7 @@ def rotate(log: Path) -> bool:
             if file is None or unit_of(log):
                 return False
             _settle(log, file)
-            if os.fstat(file).st_size <= LIMIT:
+            if os.fstat(file).st_size <= log_parts.LIMIT:
                 return False
             _rotate(log, file)
     except FileNotFoundError:  # removed meanwhile
@@ -110,7 +108,7 @@ def _settle(log: Path, file: int) -> None:
 
 def _rotate(log: Path, file: int) -> None:
     size = os.fstat(file).st_size
-    start = size - LIMIT if size > 2 * LIMIT else 0
+    start = size - log_parts.LIMIT if size > 2 * log_parts.LIMIT else 0
     # An engine must not find the disk full because of us: as much again stays free.
     if free(log.parent) < 2 * (size - start + HEAD):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
