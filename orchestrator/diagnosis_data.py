@@ -21,7 +21,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "troubleshooting.md"
 _TEXTS = ("id", "title", "means", "example")
 _PATTERNS = ("patterns", "hints", "last", "beside")
 _LISTS = ("stages", "endings", "issues", "over")
-_FLAGS = ("general", "final")
+_FLAGS = ("general", "final", "alone")
 _CURE = ("set", "remove", "command", "advice")
 _SCALAR = (bool, int, float, str)
 _TRIED = ("ending", "stage", "facts", "expect")  # what the tests of an entry need, of no use here
@@ -99,6 +99,7 @@ def _signature(entry: Mapping[str, Any]) -> Signature:
         over=lists["over"],
         final=bool(entry.get("final", True)),
         example=str(entry.get("example", "")),
+        alone=bool(entry.get("alone", False)),
     )
 
 

@@ -101,10 +101,11 @@ def _try(signature: Signature, lines: Sequence[Line], trouble: Trouble, stage: S
         for kind, patterns, where in _places(signature, lines, trouble)
         for line, match in _matches(patterns, where)
     ]
-    silent = bool(signature.endings) and not (signature.patterns or signature.hints or signature.last)
+    asks = signature.patterns or signature.hints or signature.last
+    silent = bool(signature.endings) and (signature.alone or not asks)
     if (not found and not silent) or (fit := _context(signature, lines, stage)) is None:
         return None
-    if silent:
+    if not found:
         kind = _ENDED_SOMEHOW if signature.general else _ENDED
         return _Found((*_weight(kind, fit, signature), False, 0, signature.id), signature, None, {})
     found.sort(key=lambda one: one[:3])

@@ -71,7 +71,8 @@ class Signature:
     ``patterns`` are looked for in errors, ``hints`` in lines of any level, ``last`` in the last lines of all. Where
     ``beside`` or ``stages`` are given, one of ``beside`` must stand anywhere in the log, or the start have been in one
     of ``stages``. ``endings`` must all hold: a name of `endings.CONDITIONS`, "signal N", "code N" or "fact NAME".
-    ``general``: what else was found tells more; ``over``: ids of those that tell less where this one fits. ``issues``:
+    ``alone``: where they do, it fits without any line, too; one that is found tells more. ``general``: what else was
+    found tells more; ``over``: ids of those that tell less where this one fits. ``issues``:
     a project and a number there ("vllm 1234"). ``final``: another start with the same inputs ends the same way.
     ``example`` is an excerpt of a log that shows it."""
 
@@ -90,6 +91,7 @@ class Signature:
     over: tuple[str, ...] = ()
     final: bool = True
     example: str = ""
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,11 @@
 
 import pytest
 
+from orchestrator import diagnosis_data
 from orchestrator.diagnosis.kernel import concerning, killed, oom_killed, tells, without_numbers
+from orchestrator.diagnosis.lines import read
+from orchestrator.diagnosis.match import KERNEL, diagnose
+from orchestrator.diagnosis.model import Diagnosis, Ending
 from orchestrator.model import Exit
 
 CHOSEN = (
@@ -124,3 +128,53 @@ def test_of_several_cards_those_of_the_engine_count() -> None:
     assert concerning([GONE, LOST], {1}, ["00000000:81:00.0"]) == ()
     assert concerning([GONE.replace("0000:02", "0001:02")], {1}, ["00000000:02:00.0"]) == ()
     assert concerning(["NVRM: Xid (PCI:0000:AF:00): 48, DBE"], {1}, ["00000000:AF:00.0"]) != ()
+
+
+PART = """(EngineCore pid=11110) INFO 11-23 10:26:02 [cpu_model_runner.py:99] Starting to load model /srv/models/big...
+(APIServer pid=4000) RuntimeError: Engine core initialization failed. Failed core proc(s): {'EngineCore_DP0': -9}
+"""
+
+
+def explained(ending: Ending, *kernel: str, log: str = PART) -> Diagnosis:
+    return diagnose(read(log), ending, "", diagnosis_data.load(), {KERNEL: "\n".join(kernel)})
+
+
+def why(ending: Ending, *kernel: str, log: str = PART) -> str:
+    found = explained(ending, *kernel, log=log).signature
+    return found.id if found else ""
+
+
+@pytest.mark.parametrize("line", [LIMIT, CHOSEN, without_numbers(LIMIT)])
+def test_a_part_that_the_kernel_killed_is_named_and_the_kernel_s_line_is_the_evidence(line: str) -> None:
+    found = explained(Ending(code=1, oom_killed=True), line)
+    assert found.signature and found.signature.id == "oom-killed"
+    assert found.title == "the kernel killed it (EngineCor): the computer's memory was full"
+    assert [(one.process, one.text) for one in found.evidence] == [("kernel", line)]
+
+
+def test_without_the_kernel_s_log_the_count_of_the_cgroup_is_enough() -> None:
+    found = explained(Ending(code=1, oom_killed=True))
+    assert found.signature and found.signature.id == "oom-killed"
+    assert found.title == "the kernel killed it: the computer's memory was full"
+
+
+def test_what_nobody_knows_is_not_claimed() -> None:
+    assert why(Ending(code=1)) == "part-killed"
+    assert why(Ending(code=1, oom_killed=False)) == "part-killed"
+    assert why(Ending(signal=9), log="loading") == "killed"
+    assert why(Ending(signal=9, oom_killed=True), log="loading") == "oom-killed"
+
+
+def test_a_crash_is_told_by_its_signal_and_better_by_the_kernel() -> None:
+    assert why(Ending(signal=11), log="loading") == "killed-by-sigsegv"
+    found = explained(Ending(signal=11), FAULT, log="loading")
+    assert found.signature and found.signature.id == "segfault" and found.evidence[0].text == FAULT
+    assert why(Ending(code=1), TRAP, log="loading") == "cpu-instruction-missing"
+    assert why(Ending(signal=4), log="loading") == "killed-by-sigill"
+    assert why(Ending(code=1), GONE, log="loading") == "xid"
+
+
+def test_a_crash_at_the_end_does_not_hide_what_came_first() -> None:
+    log = "(EngineCore pid=2) ERROR 11-23 10:00:00 [c.py:1] ModuleNotFoundError: No module named 'einops'"
+    assert why(Ending(signal=11), FAULT, log=log) == "package-missing"
+    assert why(Ending(signal=11), log=log) == "package-missing"

@@ -140,6 +140,18 @@ def test_an_ending_by_itself_tells_more_than_a_general_pattern_and_less_than_a_s
     assert winner("ValueError: root", *signatures, ending=Ending(signal=9)) == "root"
 
 
+def test_an_ending_that_fits_alone_is_told_better_by_a_line() -> None:
+    oom = signature("oom", r"killed process (?P<pid>\d+)", endings=("oom_killed",), alone=True)
+    bound = signature("bound", r"killed process (?P<pid>\d+)", endings=("oom_killed",))
+    late = Ending(signal=9, oom_killed=True)
+    assert winner("RuntimeError: echo", oom, ending=late) == "oom"
+    assert winner("RuntimeError: echo", bound, ending=late) == ""
+    assert winner("killed process 7", oom, ending=Ending(signal=9)) == ""
+    assert winner("ValueError: root", oom, ROOT, ending=late) == "root"
+    found = why("ValueError: root", oom, ROOT, ending=late, kernel="killed process 7")
+    assert found.signature == oom and found.evidence[0].text == "killed process 7"
+
+
 def test_more_conditions_are_more_specific_and_a_fact_is_one() -> None:
     one = signature("one", last=["nccl"], endings=("timed_out",))
     two = signature("two", last=["nccl"], endings=("timed_out", "fact peers_blocked"))
