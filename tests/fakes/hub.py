@@ -85,15 +85,19 @@ class Hub:
         token: str | None = None,
         xet: bool = False,
         sizes: Mapping[str, int] | None = None,
+        labels: Collection[str] = (),
+        downloads: int = 0,
     ) -> str:
         """A commit on the branch ``revision`` whose tree is exactly ``files``; its name.
 
         ``lfs`` holds patterns; without it, the usual names of weights and everything from 1 MiB on are LFS. ``gated``
         and ``private`` are the repository's from now on, and only ``token`` opens it. ``sizes`` announces other
-        sizes than the true ones, for a disk that is too small.
+        sizes than the true ones, for a disk that is too small. ``labels`` are what models are filtered by, and
+        ``downloads`` what they are sorted by.
         """
         found = self.api.repos.setdefault(repo, Repo(repo))
         found.gated, found.private, found.token = gated, private, token
+        found.labels, found.downloads = tuple(labels), downloads
         made = [make_file(path, data, lfs, xet, (sizes or {}).get(path)) for path, data in files.items()]
         return found.push(made, revision).sha
 

@@ -70,12 +70,15 @@ class Api:
     # ------------------------------------------------------------------------------------------------ its routes
 
     def models(self, request: Request) -> Answer:
-        asked = {name: values[0] for name, values in parse_qs(urlsplit(request.path).query).items()}
-        names = [name for name, repo in sorted(self.repos.items()) if not repo.private]
-        names = [name for name in names if asked.get("search", "").lower() in name.lower()]
-        names = [name for name in names if asked.get("author") in (None, name.partition("/")[0])]
-        found = names[: int(asked.get("limit", 1000))]
-        return as_json([{"id": name, "modelId": name, "private": False} for name in found])
+        query = parse_qs(urlsplit(request.path).query)
+        asked = {name: values[0] for name, values in query.items()}
+        found = [repo for _, repo in sorted(self.repos.items()) if not repo.private]
+        found = [repo for repo in found if asked.get("search", "").lower() in repo.name.lower()]
+        found = [repo for repo in found if asked.get("author") in (None, repo.name.partition("/")[0])]
+        found = [repo for repo in found if set(query.get("filter", ())) <= set(repo.labels)]
+        if asked.get("sort") == "downloads":
+            found.sort(key=lambda repo: -repo.downloads)
+        return as_json([listed(repo) for repo in found[: int(asked.get("limit", 1000))]])
 
     def info(self, request: Request, name: str, revision: str | None = None) -> Answer:
         repo = self.repo(request, name, files=False)
@@ -83,8 +86,8 @@ class Api:
         sized = "blobs" in parse_qs(urlsplit(request.path).query)
         siblings = [file.sibling if sized else {"rfilename": file.path} for file in commit.files.values()]
         gated = "manual" if repo.gated else False
-        facts = {"id": name, "modelId": name, "sha": commit.sha, "private": repo.private, "gated": gated}
-        return as_json({**facts, "author": name.partition("/")[0], "tags": [], "siblings": siblings})
+        facts = {**listed(repo), "sha": commit.sha, "gated": gated}
+        return as_json({**facts, "author": name.partition("/")[0], "siblings": siblings})
 
     def tree(self, request: Request, name: str, revision: str) -> Answer:
         return as_json(commit_of(self.repo(request, name, files=False), revision).entries)
@@ -92,10 +95,10 @@ class Api:
     def refs(self, request: Request, name: str) -> Answer:
         repo = self.repo(request, name, files=False)
 
-        def listed(kind: str, refs: Mapping[str, str]) -> list[dict[str, str]]:
+        def named(kind: str, refs: Mapping[str, str]) -> list[dict[str, str]]:
             return [{"name": ref, "ref": f"refs/{kind}/{ref}", "targetCommit": sha} for ref, sha in refs.items()]
 
-        return as_json({"branches": listed("heads", repo.branches), "tags": listed("tags", repo.tags), "converts": []})
+        return as_json({"branches": named("heads", repo.branches), "tags": named("tags", repo.tags), "converts": []})
 
     def auth_check(self, request: Request, name: str) -> Answer:
         self.repo(request, name)
@@ -194,6 +197,11 @@ ROUTES: Mapping[Name, list[tuple[str, On, Route]]] = {
         (r"/v1/telemetry", "cas", Api.telemetry),
     ],
 }
+
+
+def listed(repo: Repo) -> dict[str, Any]:
+    name = {"id": repo.name, "modelId": repo.name, "private": repo.private}
+    return name | {"tags": list(repo.labels), "downloads": repo.downloads}
 
 
 def commit_of(repo: Repo, revision: str) -> Commit:

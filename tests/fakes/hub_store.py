@@ -111,6 +111,8 @@ class Repo:
     gated: bool = False
     private: bool = False
     token: str | None = None  # the one that is granted
+    labels: tuple[str, ...] = ()  # the Hub's "tags" of a model, which are no tags of git
+    downloads: int = 0
 
     def commit(self, revision: str) -> Commit | None:
         return self.commits.get(self.branches.get(revision) or self.tags.get(revision) or revision)
