@@ -78,7 +78,7 @@ FAMILIES: Mapping[str, Family] = {
     "gemma3_text": _GEMMA3,
     "phi3": Family(),
     "phi": Family(gated=False, qkv_bias=True, out_bias=True, mlp_bias=True, norms=1, norm_bias=True, head_bias=True),
-    "falcon": Family(gated=False, norms=1, norm_bias=True, tied=True),
+    "falcon": Family(gated=False, norms=1, norm_bias=True, tied=True, defaults={"max_position_embeddings": 2048}),
     "deepseek_v2": Family(),
     "deepseek_v3": Family(),
     "kimi_k2": Family(),

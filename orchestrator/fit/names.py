@@ -11,9 +11,9 @@ from orchestrator.fit.model import Architecture, Place, Split, Tensor
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|block|blk)\.(\d+)\.")
 _TOWERS = frozenset(
-    ("visual", "vision", "vision_tower", "vision_model", "vision_embed_tokens", "vision_encoder",
-     "vision_language_adapter", "vit", "image_newline", "multi_modal_projector", "mm_projector", "mlp1", "connector",
-     "audio_tower", "audio", "audio_model", "embed_vision", "embed_audio", "patch_merger", "mm", "v", "resampler", "vpm", "apm")
+    ("visual", "vision", "vision_tower", "vision_model", "vision_embed_tokens", "vision_encoder", "vit", "vpm", "v",
+     "vision_language_adapter", "image_newline", "multi_modal_projector", "mm_projector", "mlp1", "connector", "mm",
+     "audio_tower", "audio", "audio_model", "apm", "embed_vision", "embed_audio", "patch_merger", "resampler")
 )  # fmt: skip
 _EMBEDDINGS = frozenset(
     ("embed_tokens", "wte", "word_embeddings", "embed_in", "tok_embeddings", "token_embd", "embedding")
@@ -68,6 +68,12 @@ def role(tensor: Tensor, found: Architecture) -> Role:
     return Role("layers", shares, layer, known)
 
 
+def is_head(name: str) -> bool:
+    """Whether it is the matrix that turns the last layer into tokens."""
+    parts = name.split(".")
+    return _layer(name) is None and bool(_HEADS.intersection(parts[:-1])) and "norm" not in name
+
+
 def weights_in(tensor: Tensor, bits: float) -> int:
     """How many weights a tensor holds; packed ones are counted unpacked at ``bits`` each, scales and the like not."""
     name = tensor.name
@@ -90,7 +96,7 @@ def _layer(name: str) -> int | None:
 def _outside(parts: list[str], found: Architecture) -> Role:
     if _EMBEDDINGS.intersection(parts):
         return Role("embeddings", (("vocabulary", 1.0),))
-    if _HEADS.intersection(parts[:-1]) and "norm" not in ".".join(parts):
+    if is_head(".".join(parts)):
         return Role("unused") if found.tied else Role("head", (("vocabulary", 1.0),))
     known = bool(_POSITIONS.intersection(parts)) or any("norm" in part or part.startswith("ln_") for part in parts)
     return Role("other", known=known)

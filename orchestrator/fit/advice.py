@@ -1,0 +1,84 @@
+"""Does it fit, and how many cards does it take. Pure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from orchestrator.fit.changes import Variant, changes
+from orchestrator.fit.layout import BARELY, layout, length, splits
+from orchestrator.fit.model import Architecture, Cards, Figure, Fit, Layout, Seen, Use, Verdict, Weights
+from orchestrator.units import format_memory
+
+MOST_CARDS = 64
+
+
+def fit(
+    found: Architecture,
+    weights: Weights,
+    cards: Cards,
+    use: Use,
+    variants: Sequence[Variant] = (),
+    seen: Seen | None = None,
+) -> Fit:
+    """``variants`` are looked at only when the model itself does not fit."""
+    asked = layout(found, weights, cards, use, seen)
+    verdict, why = _verdict(found, weights, cards, use, asked)
+    answer = Fit(found, weights, cards, use, verdict, asked, needed=needed(found, weights, cards, use), why=why)
+    answer = replace(answer, layouts=tuple(alternatives(found, weights, cards, use)))
+    if verdict in ("fits", "unknown"):
+        return answer
+    return replace(answer, changes=tuple(changes(answer, variants, seen)))
+
+
+def _verdict(found: Architecture, weights: Weights, cards: Cards, use: Use, asked: Layout) -> tuple[Verdict, str]:
+    if not weights.bytes or not found.layers:
+        missing = ", ".join(found.unknown) or "the weights"
+        return "unknown", f"{found.source} does not tell {missing}"
+    if asked.refused:
+        return "refused", asked.refused
+    if cards.count and asked.cards > cards.count:
+        return "too large", f"{asked.cards} cards are asked for, and there are {cards.count}"
+    left = round(asked.for_kv.value) if asked.for_kv else 0
+    if left <= 0:
+        return "too large", _over(cards, use, asked, -left)
+    if not asked.request or not asked.concurrency:
+        return ("fits", "") if not any(kind.kind != "none" for kind in found.attention) else _short(found)
+    if not asked.fits:
+        tokens = length(found, use)
+        short = f"one request of {tokens:,} tokens takes {format_memory(asked.request.value)} of KV cache"
+        return "too large", f"{short} on each card, and {format_memory(left)} are left for it"
+    if asked.concurrency.value < BARELY:
+        tokens = length(found, use)
+        return "barely", f"the KV cache holds {asked.concurrency.value:.1f} requests of {tokens:,} tokens at once"
+    return "fits", ""
+
+
+def _short(found: Architecture) -> tuple[Verdict, str]:
+    return "unknown", f"{found.source} does not say how many tokens the model reads; max_model_len would"
+
+
+def _over(cards: Cards, use: Use, asked: Layout, excess: int) -> str:
+    beside = sum(line.figure.value for line in asked.overhead)
+    held = asked.weights.value if asked.weights else 0
+    of = f"{use.utilization:g} of {format_memory(cards.memory)}"
+    return (
+        f"weights ({format_memory(held)}) and what the engine needs beside them ({format_memory(beside)}) are "
+        f"{format_memory(excess)} more than {of} on each card"
+    )
+
+
+def needed(found: Architecture, weights: Weights, cards: Cards, use: Use) -> Figure | None:
+    """The fewest cards of this size, however many there are; None when no number of them does it."""
+    for count in range(1, MOST_CARDS + 1):
+        for tensor, pipeline in splits(count):
+            if layout(found, weights, cards, replace(use, tensor=tensor, pipeline=pipeline)).fits:
+                formula = f"tensor_parallel_size {tensor}" + (
+                    f", pipeline_parallel_size {pipeline}" if pipeline > 1 else ""
+                )
+                return Figure(count, "cards", "computed", f"of {format_memory(cards.memory)}", formula)
+    return None
+
+
+def alternatives(found: Architecture, weights: Weights, cards: Cards, use: Use) -> Iterator[Layout]:
+    """One layout for each number of cards up to those at hand (8 when that is not said), refused ones too."""
+    for count in range(1, (cards.count or 8) + 1):
+        yield layout(found, weights, cards, replace(use, tensor=count, pipeline=1))
