@@ -1,13 +1,16 @@
 """The kernel really kills a process for want of memory, and one really crashes: what is known of it afterwards."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from deploy_kit import Project
 from fakes.sandbox import wait_until
 
 from orchestrator import kernel_log
@@ -15,7 +18,7 @@ from orchestrator.diagnosis.kernel import UNKNOWN, concerning, killed, oom_kille
 from orchestrator.engine_logs import EngineLogs
 from orchestrator.model import Exit
 
-LIMIT, WANTED = 48 << 20, 300 << 20
+LIMIT, WANTED, STEP = 256 << 20, 400 << 20, 4 << 20  # bytes
 LIMITS = {
     "memory.max": LIMIT,
     "memory.swap.max": 0,
@@ -23,6 +26,7 @@ LIMITS = {
     "memory.memsw.limit_in_bytes": LIMIT,
 }
 HUNGRY = f"import sys; sys.stdin.readline(); whole = bytearray({WANTED}); whole[::4096] = b'x' * len(whole[::4096])"
+GROWING = f"import sys; held = [b'x' * {STEP} for _ in sys.stdin]"
 CRASH = "import sys, ctypes; sys.stdin.readline(); ctypes.string_at(0)"
 LOGS = EngineLogs()
 
@@ -47,8 +51,16 @@ def limited() -> Iterator[Path]:
         except OSError:
             continue
         finally:
+            empty(folder)
             folder.rmdir()
     pytest.skip("a limit on memory takes root, and a cgroup with the memory controller that may be written")
+
+
+def empty(cgroup: Path) -> None:
+    for pid in (cgroup / "cgroup.procs").read_text().split():
+        with suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    wait_until(lambda: not (cgroup / "cgroup.procs").read_text())
 
 
 def waiting(program: str, cgroup: Path | None = None) -> "subprocess.Popen[str]":
@@ -99,6 +111,24 @@ def test_one_that_somebody_else_killed_must_be_known_to_be_no_victim_of_memory(l
     process.communicate()
     told = LOGS.kernel(begun)
     assert oom_killed(Exit(signal=9), {process.pid}, told, before, LOGS.oom_kills(cgroup)) is False
+
+
+def test_why_an_engine_ended_must_be_told_when_the_kernel_killed_it(project: Project, limited: Path) -> None:
+    """Its own memory is little: another process in its cgroup asks for more than is left, and it is the one to go."""
+    project.profile(args={"fake_never_ready": True})
+    apply = project.sandbox.start("apply", "profiles", "--yes")
+    (limited / "cgroup.procs").write_text(str(apply.process.pid))
+    engine = wait_until(project.engine)
+    wait_until(lambda: any(project.folder().glob("record.json")) and project.record()["attempt"])
+    assert project.record()["attempt"]["cgroup"] == str(limited)
+    Path(f"/proc/{engine}/oom_score_adj").write_text("1000")
+    waiting(GROWING, limited).communicate("more\n" * (WANTED // STEP))
+    assert apply.process.wait(20) == 1
+    assert not project.engine()
+    assert "the kernel killed it" in apply.output
+    assert "killed by the kernel for want of memory" in apply.output
+    assert project.orch("explain", "a", "--output", "json").json["signature"] == "oom-killed"
+    assert project.record()["attempt"]["exit"] == {"signal": 9, "oom_killed": True}
 
 
 def test_a_crash_must_be_found_in_the_kernel_s_log() -> None:
