@@ -85,12 +85,14 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """``at`` is when it was last written, ``lock`` the file whose holder may write it."""
+    """``at`` is when it was last written, ``lock`` the file whose holder may write it. ``beside``: files that go with
+    it, whose size is in ``size``."""
 
     path: str
     size: int = 0
     at: float = 0.0
     lock: str = ""
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,7 @@ def _logs(facts: Facts) -> Iterator[Garbage]:
             continue
         count = f"{len(going)} {'log' if len(going) == 1 else 'logs'}"
         why = f"{count} of a forgotten deployment" if one.forgotten else f"{count} beyond those of its last starts"
-        paths = tuple(file.path for file in going)
+        paths = tuple(path for file in going for path in (*file.beside, file.path))
         yield Garbage("logs", one.name, one.folder, why, sum(file.size for file in going), paths, one.lock)
 
 

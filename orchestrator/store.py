@@ -4,6 +4,7 @@
     STATE/HOST/PROJECT/project.json    which folder this project is
     STATE/HOST/PROJECT/watch.json      who keeps it converged (`watchers`)
     STATE/HOST/PROJECT/NAME/record.json, revisions/N.json, logs/ATTEMPT.{log,json,dump}, latest.log, lock
+                                       (what a log is kept in: `log_parts`)
 
 By host, for homes are shared over NFS. Losing all of it loses history and intent, never a running engine: engines are
 found by their marker. A damaged file is set aside by the writer, and counts as absent.
@@ -25,16 +26,16 @@ from orchestrator import locks, watchers
 from orchestrator.codec import from_file, to_json
 from orchestrator.errors import HostError
 from orchestrator.files import make_folder, read_json, write_json, write_text
+from orchestrator.log_parts import logs_in, number
+from orchestrator.log_rotation import prune, rotate, too_long
 from orchestrator.model import Attempt, Record, Revision, Watcher
 from orchestrator.ports import Asker, Events
 from orchestrator.revisions import surplus
 
 SCHEMA = 1
-LOGS_KEPT = 10
 ROOM = 1 << 20  # bytes: a record and a revision, each with the files' text, and the first of a log
 REVISIONS_KEPT = 20
 _REVISION = re.compile(r"[1-9][0-9]{0,8}\.json")
-_LOG = re.compile(r"[0-9]{5,9}-[0-9a-f]{8}\.log")
 
 
 def project_id(root: Path) -> str:
@@ -97,6 +98,10 @@ class StateReader:
 class State(StateReader):
     """Raises HostError when the state cannot be written."""
 
+    def __init__(self, folder: Path, root: Path) -> None:
+        super().__init__(folder, root)
+        self._said: set[str] = set()  # of logs that cannot be rotated
+
     def fingerprint(self, value: str) -> str:
         if self._key() is None:
             with _refusals(self.top):
@@ -144,15 +149,12 @@ class State(StateReader):
         with _refusals(logs):
             make_folder(logs)
             kept = logs_in(logs)
-            last = _number(kept[-1]) if kept else 0
+            last = number(kept[-1]) if kept else 0
             attempt = f"{last + 1:05d}-{os.urandom(4).hex()}"
             log = logs / f"{attempt}.log"
             log.touch(mode=0o600)
             _point(self.folder / name / "latest.log", log)
-            for old in kept[: -(LOGS_KEPT - 1)]:
-                old.unlink(missing_ok=True)
-                for kind in (".dump", ".json"):
-                    old.with_suffix(kind).unlink(missing_ok=True)
+            prune(logs, _spared(self._record(name)))
         return attempt, log
 
     def check_writable(self, name: str) -> None:
@@ -179,6 +181,10 @@ class State(StateReader):
                 locks.hold(handle, name, say, partial(locks.asking, folder / f"asked-{asker}"))
                 with _refusals(folder):
                     self._set_aside_damaged(name, events)
+                for line in dict.fromkeys(tend_logs(folder)):
+                    if line not in self._said:
+                        events.say(f"warning: {line}")
+                    self._said.add(line)
             held.enter_context(locks.claims(claims, say))
             yield
 
@@ -218,18 +224,32 @@ def read_attempt(path: Path) -> Attempt | None:
     return from_file(Attempt, document.get("attempt"))
 
 
-def logs_in(folder: Path) -> list[Path]:
-    """Those that orch made, oldest first; what else somebody put there is left alone."""
-    return sorted((path for path in folder.glob("*.log") if _LOG.fullmatch(path.name)), key=_number)
+def tend_logs(folder: Path) -> list[str]:
+    """Keeps the logs of one deployment (its folder) within bounds, those of living engines too; answers what hindered
+    it. Some 50 us where there is nothing to do."""
+    logs, told = folder / "logs", []
+    for log in too_long(logs):
+        try:
+            if rotate(log):
+                prune(logs, _spared(read_record(folder / "record.json")))
+        except HostError as error:
+            told.append(str(error))
+        except OSError as error:
+            told.append(f"cannot remove old logs in {logs}: {error.strerror or error}")
+    return told
+
+
+def _spared(record: Record | None) -> set[str]:
+    """The starts whose logs somebody may want next: the last one, and the last one that failed."""
+    if record is None:
+        return set()
+    failed = [Path(one.log).stem for one in record.rejected] + [one.attempt for one in record.deaths]
+    return {*sorted(failed)[-1:], *([record.attempt.id] if record.attempt else ())}
 
 
 def _numbers(folder: Path) -> set[int]:
     """Of the revisions that have a file there, be it damaged: a number is never used again."""
     return {int(path.stem) for path in folder.glob("*.json") if _REVISION.fullmatch(path.name)}
-
-
-def _number(log: Path) -> int:
-    return int(log.name.partition("-")[0])
 
 
 def _point(link: Path, target: Path) -> None:

@@ -14,10 +14,12 @@ from orchestrator.model import Attempt, Deployment, Record, Revision
 from orchestrator.store import read_record
 
 _TEMPORARY = re.compile(
-    r"\.(key|(project|watch|record|[0-9]+|[0-9a-f]{16})\.json|[\w-]+\.dump|\.probe)\.[a-z0-9_]{8}|\.probe|\.latest\.log\.new",
+    r"\.(key|(project|watch|record|[0-9]+|[0-9a-f]{16})\.json|[\w-]+\.dump|\.probe)\.[a-z0-9_]{8}|\.probe|\.latest\.log\.new"
+    r"|\.[0-9]{5,9}-[0-9a-f]{8}\.(log\.0\.new|json\.[a-z0-9_]{8})",
     re.ASCII,
 )
-"""What writing a file of the state leaves when it is killed (`files.write_text`, by `store`, `watchers` and `dump`)."""
+"""What writing a file of the state leaves when it is killed (`files.write_text`, by `store`, `watchers` and `dump`), or
+rotating a log."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from orchestrator.cached import User
 from orchestrator.cuda import links
 from orchestrator.errors import HostError, OrchError
 from orchestrator.find import display, folder_files
-from orchestrator.garbage import KINDS, Done, Facts, Garbage, Kind, Links, Logs, Processes, find
+from orchestrator.garbage import KINDS, Done, Facts, File, Garbage, Kind, Links, Logs, Processes, find
 from orchestrator.hub.child.locks import alone as alone_with
 from orchestrator.hub.memory import Memory
 from orchestrator.leftovers import downloads, runtimes, state
@@ -23,11 +23,12 @@ from orchestrator.leftovers.state import Remembered
 from orchestrator.load import load_environment
 from orchestrator.lock_store import base, read_lock
 from orchestrator.locks import is_held
+from orchestrator.log_parts import beside, logs_in
+from orchestrator.log_rotation import LOGS_KEPT
 from orchestrator.model import Instance, Marker, RuntimeSpec
 from orchestrator.pins import locked
 from orchestrator.ports import Clock, Say, Target, TargetReader
 from orchestrator.runtimes import build
-from orchestrator.store import LOGS_KEPT, logs_in
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -123,7 +124,7 @@ class Sweep:
             one.name if one.project == self.sources.project else f"{one.name} of {one.project}",
             str(folder),
             str(one.lock),
-            tuple(file for path in found if (file := state.file(path))),
+            tuple(file for path in found if (file := _with_all_beside(path))),
             frozenset(needed),
             one.forgotten and not living,
             str(one.lock) not in mine and is_held(one.lock),
@@ -227,6 +228,13 @@ class Sweep:
             why = f"{error.filename or agreed.where}: {error.strerror or error}"
             return Done(agreed, str(HostError(f"remove {agreed.label}", why, "make it writable")))
         return Done(agreed)
+
+
+def _with_all_beside(log: Path) -> File | None:
+    files = [file for path in (log, *beside(log)) if (file := state.file(path))]
+    if not files or files[0].path != str(log):
+        return None
+    return replace(files[0], size=sum(one.size for one in files), beside=tuple(one.path for one in files[1:]))
 
 
 def _guard(one: Garbage) -> str:

@@ -152,7 +152,9 @@ def test_on_a_terminal_it_must_ask(project: Project, answer: str, code: int) -> 
     assert alive(child) == (answer == "n")
 
 
-@pytest.mark.parametrize("name", ["project.json", "watch.json", "a/record.json", "a/logs/00012-0123abcd.dump"])
+@pytest.mark.parametrize(
+    "name", ["project.json", "watch.json", "a/record.json", "a/logs/00012-0123abcd.dump", "a/logs/00012-0123abcd.json"]
+)
 def test_what_a_killed_writer_leaves_must_be_found(tmp_path: Path, name: str) -> None:
     code = """
 import os, signal, sys
@@ -289,10 +291,13 @@ def test_logs_that_no_record_knows_must_go_and_nothing_else_beside_them(project:
     (folder / "record.json").unlink()
     for file in (folder / "revisions").iterdir():
         file.unlink()
-    mine = folder / "logs/mine.log"
+    mine, log = folder / "logs/mine.log", next((folder / "logs").glob("*.log"))
     mine.write_text("keep")
+    for part in (f"{log.name}.0", f"{log.name}.1", f".{log.name}.1.0", f"{log.stem}.dump"):
+        (folder / "logs" / part).write_text("x" * 50_000)
     with held(folder / "lock"):
         assert kinds(project) == []
+    assert next(one["bytes"] for one in project.orch("gc", "-o", "json").json["garbage"]) >= 200_000
     assert kinds(project, "--yes") == [("logs", "a")]
     assert list((folder / "logs").iterdir()) == [mine]
     assert not os.path.lexists(folder / "latest.log")
@@ -306,8 +311,10 @@ def test_old_logs_must_go_beyond_the_last_ten(project: Project) -> None:
     fresh = [folder / f"{number:05d}-0000000{number % 10}.log" for number in range(10_000, 10_012)]
     for file in fresh:
         file.write_text("x" * 100)
+        file.with_name(f"{file.name}.1").touch()
     project.orch("gc", "--yes")
     assert sorted(folder.glob("*.log")) == sorted([current, *fresh[2:]])
+    assert len(list(folder.glob("*.log.1"))) == 10
 
 
 def test_interrupted_writes_must_go_once_they_are_old(project: Project) -> None:

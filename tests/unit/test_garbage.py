@@ -138,6 +138,14 @@ def test_all_logs_of_a_forgotten_deployment_go_and_of_another_those_beyond_the_l
     assert other.paths == tuple(file.path for file in logs(2).logs)
 
 
+def test_what_stands_beside_a_log_goes_before_it() -> None:
+    """By the log it is found again, if that is interrupted."""
+    old = File("/s/00001-x.log", 3000, beside=("/s/00001-x.log.1", "/s/00001-x.json"))
+    (found,) = find(facts(logs=(replace(logs(10), logs=(old, *logs(10).logs)),)))
+    assert found.paths == ("/s/00001-x.log.1", "/s/00001-x.json", "/s/00001-x.log")
+    assert found.size == 3000
+
+
 def test_a_download_that_somebody_goes_on_with_goes_only_when_that_is_asked_for() -> None:
     mine = facts(parts=(part(user="qwen"),))
     assert [bool(one.kept) for one in find(mine)] == [True]

@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 from builders import NOW, wanted
 
+from orchestrator import log_parts, log_rotation
 from orchestrator.files import make_folder, read_json, write_json
-from orchestrator.model import Pin, Record, Revision
-from orchestrator.store import LOGS_KEPT, REVISIONS_KEPT, State, project_id
+from orchestrator.log_parts import before
+from orchestrator.log_rotation import LOGS_KEPT
+from orchestrator.model import Death, Pin, Record, Revision
+from orchestrator.store import REVISIONS_KEPT, State, project_id
 
 
 @pytest.fixture
@@ -93,3 +96,52 @@ def test_a_dump_goes_with_its_log(state: State) -> None:
     state.new_attempt("a")
     assert not first.exists()
     assert not first.with_suffix(".dump").exists()
+
+
+def test_the_log_of_the_last_failure_stays_when_they_are_too_large_together(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_rotation, "TOTAL", 1000)
+    attempts = [state.new_attempt("a") for _ in range(4)]
+    for _, log in attempts:
+        log.write_text("x" * 300)
+    deaths = tuple(Death(attempt, NOW, "it died") for attempt, _ in attempts[:2])
+    state.save(Record("a", deaths=deaths))
+    _, last = state.new_attempt("a")
+    assert list(state.logs("a")) == [attempts[1][1], attempts[2][1], attempts[3][1], last]
+    assert starts_in(last.parent) == {log.stem for log in state.logs("a")}
+
+
+def starts_in(folder: Path) -> set[str]:
+    return {path.name.partition(".")[0] for path in folder.iterdir()}
+
+
+def test_a_log_that_became_too_long_is_rotated_by_whoever_takes_the_lock(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_parts, "LIMIT", 100)
+    _, log = state.new_attempt("a")
+    log.write_text("x" * 101)
+    with state.lock(["a"], (), Said([])):
+        assert before(log).read_text() + log.read_text() == "x" * 101
+        assert log.stat().st_size == 0
+
+
+def test_that_a_log_cannot_be_rotated_is_said_once(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_parts, "LIMIT", 100)
+    monkeypatch.setattr(log_rotation, "free", lambda _: 0)
+    _, log = state.new_attempt("a")
+    log.write_text("x" * 101)
+    said: list[str] = []
+    for _ in range(2):
+        with state.lock(["a"], (), Said(said)):
+            assert log.read_text() == "x" * 101
+    assert [line.partition(": ")[0] for line in said] == ["warning"]
+    assert "No space left on device; it goes on growing" in said[0]
+
+
+class Said:
+    """What is told."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.say = lines.append
