@@ -6,13 +6,13 @@ from orchestrator import kernel_log, logfiles, memory_cgroups
 from orchestrator.errors import HostError
 from orchestrator.log_follower import LogFollower
 
-MOST = 8 << 20  # characters of a log
+MOST = 8 << 20  # bytes of a log
 
 
 class EngineLogs:
     def text(self, log: str) -> str:
         try:
-            return logfiles.whole(Path(log))[-MOST:]
+            return logfiles.whole(Path(log), MOST)
         except (OSError, HostError):
             return ""
 

@@ -116,6 +116,8 @@ class State(StateReader, Protocol):
 
 
 class TargetReader(Protocol):
+    @property
+    def boot(self) -> str: ...
     def list(self, project: str, attempts: Mapping[Marker, Attempt]) -> tuple[Instance, ...]:
         """Everything of this project that lives, oldest first; ``attempts`` as recorded, by the marker each has."""
         ...
@@ -130,8 +132,6 @@ class TargetReader(Protocol):
 
 
 class Target(TargetReader, Protocol):
-    @property
-    def boot(self) -> str: ...
     def check(self, backend: Backend, say: "Say") -> None:
         """Raises HostError unless something could be started there now. ``say`` hears what speaks against it."""
         ...

@@ -99,11 +99,15 @@ def _by_the_kernel(
 ) -> tuple[Attempt, Mapping[str, Scalar]]:
     """With what the kernel and the service manager tell of its end."""
     how = attempt.exit or eyes.target.ended(Marker(eyes.state.project, attempt.deployment.name, attempt.id), attempt)
+    if attempt.boot != eyes.target.boot:  # the same numbers are other processes now
+        return replace(attempt, exit=how), {}
     pids = {attempt.pid, *(line.pid for line in lines if line.pid)}
     part = any(_PART_KILLED.search(line.text) for line in lines)
     told = eyes.logs.kernel(attempt.at)
     after = eyes.logs.oom_kills(attempt.cgroup) if attempt.cgroup else None
-    killed = oom_killed(how, pids, told, attempt.oom_kills, after, part)
+    killed = how.oom_killed if how else None  # once known, it stays
+    if killed is None:
+        killed = oom_killed(how, pids, told, attempt.oom_kills, after, part)
     cards = inventory.gpus if inventory else ()
     buses = [one.pci for one in cards if {one.uuid, str(one.index)} & set(attempt.gpus)]
     words = "\n".join(concerning(told or (), pids, buses))

@@ -173,8 +173,9 @@ def _instance(family: Family) -> Instance:
 def _ending(shown: Mapping[str, str]) -> Exit | None:
     """None while it runs, and when systemd does not know."""
     code, status = shown.get("ExecMainCode"), int(shown.get("ExecMainStatus") or 0)
+    killed = shown.get("Result") == "oom-kill" or None
     if code == _EXITED:
-        return Exit(code=status)
+        return Exit(code=status, oom_killed=killed)
     if code in {_KILLED, _DUMPED}:
-        return Exit(signal=status, oom_killed=shown.get("Result") == "oom-kill" or None)
+        return Exit(signal=status, oom_killed=killed)
     return None

@@ -29,6 +29,10 @@ class TargetsReader:
     def __init__(self, variables: Variables) -> None:
         self._readers = {backend: make(variables) for backend, make in READERS.items()}
 
+    @property
+    def boot(self) -> str:
+        return proc.boot_id()
+
     def list(self, project: str, attempts: Mapping[Marker, Attempt]) -> tuple[Instance, ...]:
         found = (one for reader in self._readers.values() for one in reader.list(project, attempts))
         return tuple(sorted(found, key=lambda one: (one.started_at or 0.0, one.marker.attempt)))
@@ -45,10 +49,6 @@ class Targets(TargetsReader):
     def __init__(self, variables: Variables) -> None:
         super().__init__(variables)
         self._targets = {backend: make(variables) for backend, make in TARGETS.items()}
-
-    @property
-    def boot(self) -> str:
-        return proc.boot_id()
 
     def check(self, backend: Backend, say: Say) -> None:
         self._targets[backend].check(backend, say)

@@ -22,8 +22,12 @@ def fit(
     """``variants`` are looked at only when the model itself does not fit."""
     asked = layout(found, weights, cards, use, seen)
     verdict, why = _verdict(found, weights, cards, use, asked)
-    answer = Fit(found, weights, cards, use, verdict, asked, needed=needed(found, weights, cards, use), why=why)
-    answer = replace(answer, layouts=tuple(alternatives(found, weights, cards, use)))
+    answer = Fit(found, weights, cards, use, verdict, asked, why=why)
+    answer = replace(
+        answer,
+        needed=_needed(fewest(found, weights, cards, use), cards),
+        layouts=tuple(alternatives(found, weights, cards, use)),
+    )
     if verdict in ("fits", "unknown"):
         return answer
     return replace(answer, changes=tuple(changes(answer, variants, seen)))
@@ -66,16 +70,22 @@ def _over(cards: Cards, use: Use, asked: Layout, excess: int) -> str:
     )
 
 
-def needed(found: Architecture, weights: Weights, cards: Cards, use: Use) -> Figure | None:
-    """The fewest cards of this size, however many there are; None when no number of them does it."""
+def fewest(found: Architecture, weights: Weights, cards: Cards, use: Use, seen: Seen | None = None) -> Layout | None:
+    """On the fewest cards of this size that do, however many there are; None when no number of them does."""
     for count in range(1, MOST_CARDS + 1):
         for tensor, pipeline in splits(count):
-            if layout(found, weights, cards, replace(use, tensor=tensor, pipeline=pipeline)).fits:
-                formula = f"tensor_parallel_size {tensor}" + (
-                    f", pipeline_parallel_size {pipeline}" if pipeline > 1 else ""
-                )
-                return Figure(count, "cards", "computed", f"of {format_memory(cards.memory)}", formula)
+            tried = layout(found, weights, cards, replace(use, tensor=tensor, pipeline=pipeline), seen)
+            if tried.fits:
+                return tried
     return None
+
+
+def _needed(least: Layout | None, cards: Cards) -> Figure | None:
+    if least is None:
+        return None
+    how = f"tensor_parallel_size {least.tensor}"
+    how += f", pipeline_parallel_size {least.pipeline}" if least.pipeline > 1 else ""
+    return Figure(least.cards, "cards", "computed", f"of {format_memory(cards.memory)}", how)
 
 
 def alternatives(found: Architecture, weights: Weights, cards: Cards, use: Use) -> Iterator[Layout]:

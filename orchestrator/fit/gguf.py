@@ -47,8 +47,10 @@ def gguf_architecture(headers: tuple[Header, ...]) -> Architecture:
     metadata = headers[0].metadata if headers else {}
     source = f"metadata of {headers[0].file}" if headers else "GGUF metadata"
     kind = metadata.get("general.architecture", "")
-    config = {"architectures": [kind] if kind else [], "model_type": _TYPES.get(kind, kind), "torch_dtype": "float16"}
-    config |= {word: value for key, word in _KEYS.items() if (value := _value(metadata, f"{kind}.{key}")) is not None}
+    config: dict[str, object] = {"architectures": [kind] if kind else [], "model_type": _TYPES.get(kind, kind)}
+    config |= {"torch_dtype": "float16"} | {
+        word: value for key, word in _KEYS.items() if (value := _value(metadata, f"{kind}.{key}")) is not None
+    }
     config |= _vocabulary(metadata, config) | _rope(metadata, kind) | _mixed(config)
     tied = not any(is_head(tensor.name) for header in headers for tensor in header.tensors)
     if any(header.tensors for header in headers):

@@ -225,6 +225,15 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What an engine reported on this host for a model like this one, on one card: takes the place of what is assumed.
+    ``overhead`` bytes beside weights and KV cache, graphs included; ``source`` is the start that it is from."""
+
+    overhead: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """One line of the arithmetic: what the figure is of."""
 
@@ -235,9 +244,9 @@ class Line:
 @dataclass(frozen=True, slots=True)
 class Layout:
     """One way of spreading the model over cards, and what each of them (the fullest) then holds. ``refused`` says why
-    the engine would not start so at all; nothing else is then filled in. ``kv_tokens`` is for one request after
-    another; ``longest`` the greatest max_model_len that one request could have. ``concurrency`` is how many requests of
-    max_model_len fit at once."""
+    the engine would not start so at all; nothing else is then filled in. ``request`` is what one request of
+    max_model_len takes, ``concurrency`` how many of those fit at once, ``fits`` whether one does. ``kv_tokens`` are as
+    the engine reports them; ``longest`` is the greatest max_model_len that would do."""
 
     tensor: int
     pipeline: int
@@ -250,6 +259,7 @@ class Layout:
     kv_tokens: Figure | None = None
     concurrency: Figure | None = None
     longest: Figure | None = None
+    fits: bool = False
 
     @property
     def cards(self) -> int:

@@ -1,185 +1,79 @@
-"""Which other forms of a model there are, by their names and tags on the Hub, and which of them to look at. Pure.
+"""The same model in several checkpoints, side by side, and which of them to serve. Pure."""
 
-A model tree is told by tags: every quantized copy of OWNER/NAME that says so has ``base_model:quantized:OWNER/NAME``.
-Beside it, owners name theirs NAME-AWQ, NAME-FP8, NAME-GPTQ-Int4, NAME-GGUF.
-"""
-
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.fit.model import How, Quantization
-
-NAMES = ("-AWQ", "-FP8", "-GPTQ-Int4", "-GPTQ-Int8", "-GGUF", "-FP8-dynamic", "-NVFP4", "-AWQ-INT4")
-"""Ends of names under which a model's owner has it quantized, for whoever cannot ask the Hub."""
-TREE = "base_model:quantized:"
-SHOWN = 8
-"""Variants that are looked at, beside those that a person names."""
-
-_KINDS: tuple[tuple[str, str], ...] = (
-    ("gguf", r"gguf|i1-gguf"),
-    ("mlx", r"mlx(?:-\w+)*"),
-    ("exl", r"exl[23]"),
-    ("onnx", r"onnx"),
-    ("openvino", r"openvino|ov"),
-    ("nvfp4", r"nvfp4(?:a16)?|fp4"),
-    ("mxfp4", r"mxfp4"),
-    ("awq", r"(?:auto)?awq"),
-    ("gptq", r"gptq(?:model)?"),
-    ("autoround", r"auto-?round"),
-    ("bitsandbytes", r"bnb|bitsandbytes"),
-    ("fp8", r"fp8|f8"),
-    ("int4", r"w4a16|int4"),
-    ("int8", r"w8a8|w8a16|int8"),
-)
-"""The first that a name holds as a word of its own. What follows it in a name, as Int4 after GPTQ, tells bits."""
-UNSERVED = frozenset(("mlx", "exl", "onnx", "openvino"))
-"""Made for other engines."""
-_METHODS: Mapping[str, str] = {
-    "fbgemm-fp8": "fp8",
-    "modelopt": "fp8",
-    "modelopt-fp4": "nvfp4",
-    "modelopt_fp4": "nvfp4",
-    "auto-round": "autoround",
-}
-"""Words of config.json for what is the same to whoever chooses."""
-_BITS: Mapping[str, int] = {"awq": 4, "fp8": 8, "nvfp4": 4, "mxfp4": 4, "int4": 4, "int8": 8}
-_EXTRA = r"(?:\d+bits?|w\d+a\d+|int\d|g\d+|gs\d+|dynamic|block|static|kv|quantized|instruct|sym|asym|v\d|hf|a16)"
+from orchestrator.fit.advice import fewest
+from orchestrator.fit.model import Architecture, Cards, Layout, Use, Weights
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A repository as the Hub lists it."""
+class Candidate:
+    """``disk`` is what its files take, 0 when not known. ``supported``: whether these cards run its quantization
+    themselves; None when that is not known. ``cached``: it is on this disk."""
 
-    repo: str
-    tags: tuple[str, ...] = ()
-    downloads: int = 0
+    name: str
+    architecture: Architecture
+    weights: Weights
+    disk: int = 0
+    supported: bool | None = None
+    cached: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
-    """One form of a model: ``kind`` is base, awq, gptq, fp8...; ``bits`` a weight as its name or its config says, 0
-    when neither does. ``official``: by the owner of the base model. ``given``: somebody named it. ``disk`` bytes of
-    weight files, and ``cached`` the share of them that is on this disk, None when not looked at. ``why`` it cannot be
-    taken, if so."""
+class Row:
+    """``least`` is the candidate on as few cards as it takes; None when no number of them does."""
 
-    repo: str
-    kind: str = "base"
-    bits: int = 0
-    official: bool = False
-    given: bool = False
-    downloads: int = 0
-    disk: int | None = None
-    cached: float | None = None
-    gated: bool = False
-    how: How = "assumed"
-    why: str = ""
+    candidate: Candidate
+    least: Layout | None
+
+    @property
+    def cards(self) -> int:
+        return self.least.cards if self.least else 0
+
+    @property
+    def bits(self) -> float:
+        """Of a weight in the layers."""
+        scheme = self.candidate.architecture.quantization
+        return scheme.bits or 16 if scheme else 16
 
 
-def base_of(repo: str, tags: Sequence[str], named: Sequence[str] = ()) -> str:
-    """The repository that this one is a quantized form of, or itself. ``named`` is its card's own base_model."""
-    if trees := [tag.removeprefix(TREE) for tag in tags if tag.startswith(TREE)]:
-        return trees[0]
-    if (kind_of(repo, tags)[0] != "base" or _suffix(repo)) and named:
-        return named[0]
-    owner, slash, name = repo.partition("/")
-    suffix = _suffix(name)
-    return f"{owner}{slash}{name.removesuffix(suffix)}" if suffix else repo
+def compare(candidates: Sequence[Candidate], cards: Cards, use: Use) -> tuple[Row, ...]:
+    """Each as ``use`` has it but for the number of cards."""
+    return tuple(Row(one, fewest(one.architecture, one.weights, cards, use)) for one in candidates)
 
 
-def _suffix(name: str) -> str:
-    """The longest end of a name that only tells how it is quantized, with its dash."""
-    kinds = "|".join(f"(?:{pattern})" for _, pattern in _KINDS)
-    found = re.search(rf"(?i)(?:[-_.](?:{kinds}))(?:[-_.](?:{kinds}|{_EXTRA}))*$", name)
-    return found[0] if found else ""
+def recommended(rows: Sequence[Row], cards: Cards) -> tuple[Row | None, str]:
+    """The one to serve, and why. Fewest cards first, then the one closest to the original weights: what several cards
+    win in precision, one card wins back in requests served."""
+    able = [row for row in rows if row.cards and row.candidate.supported is not False and _there(row, cards)]
+    if not able:
+        return None, "none of them fits" + (f" {_many(cards.count)}" if cards.count else "")
+    best = min(able, key=lambda row: (row.cards, -row.bits, not row.candidate.cached, row.candidate.name))
+    return best, _why(best, [row for row in rows if row is not best], cards)
 
 
-def kind_of(repo: str, tags: Iterable[str] = (), found: Quantization | None = None) -> tuple[str, int, How]:
-    """(kind, bits, how that is known): what its config.json says, ``found``, else its name, else its tags."""
-    kind, bits = _by_words(repo, tags)
-    if found is None:
-        return kind, bits, "assumed"
-    told = _METHODS.get(found.method, found.method)
-    # A format of many: what it holds here is in the name, or nowhere short.
-    told = kind if told == "compressed-tensors" and kind != "base" else told
-    return told, round(found.bits) or bits, "declared"
+def _there(row: Row, cards: Cards) -> bool:
+    return not cards.count or row.cards <= cards.count
 
 
-def _by_words(repo: str, tags: Iterable[str]) -> tuple[str, int]:
-    name = repo.rpartition("/")[2]
-    bits = _bits([word.lower() for word in re.split(r"[-_.]", name)])
-    for kind, pattern in _KINDS:
-        if re.search(rf"(?i)[-_.](?:{pattern})(?:$|[-_.])", name):
-            return kind, bits or _BITS.get(kind, 0)
-    for kind, pattern in _KINDS:
-        if any(re.fullmatch(pattern, tag.lower()) for tag in tags):
-            return kind, bits or _BITS.get(kind, 0)
-    return "base", 0
+def _why(best: Row, others: Sequence[Row], cards: Cards) -> str:
+    why = f"it takes {_many(best.cards)}"
+    more = {row.candidate.name: row.cards for row in others if row.cards > best.cards}
+    same = [row for row in others if row.cards == best.cards and row.bits < best.bits]
+    if more:
+        why += ", where " + ", ".join(f"{name} takes {count}" for name, count in more.items())
+    if same:
+        why += f", and keeps more of each weight than {_listed([row.candidate.name for row in same])}"
+    refused = [row.candidate.name for row in others if row.candidate.supported is False]
+    if refused:
+        why += f"; {cards.name or 'these cards'} cannot run {_listed(refused)}"
+    return why
 
 
-def _bits(words: Sequence[str]) -> int:
-    for word in words:
-        if found := re.fullmatch(r"(?:int|w)?(\d)(?:bits?|a\d+)?", word):
-            bits = int(found[1])
-            if 2 <= bits <= 8 and word != found[1]:
-                return bits
-    return 0
+def _many(count: int) -> str:
+    return "1 card" if count == 1 else f"{count} cards"
 
 
-# ------------------------------------------------------------------------------------------------------------- a choice
-
-
-def expected(base: str) -> tuple[str, ...]:
-    """Names that the owner's own variants would have: to be looked for on this disk."""
-    return tuple(f"{base}{end}" for end in NAMES)
-
-
-def choose_variants(
-    base: str, listed: Iterable[Listed], named: Sequence[str] = (), shown: int = SHOWN
-) -> tuple[Variant, ...]:
-    """The base, then what a person named, then of each kind and number of bits one: the owner's own before the most
-    downloaded of others. Only what an engine here serves, and only what says that it is of this base, or has its name
-    with nothing but a quantization behind it."""
-    chosen = {one: _variant(base, Listed(one), given=one != base) for one in (base, *named)}
-    best: dict[tuple[str, int], Variant] = {}
-    for one in listed:
-        variant = _variant(base, one)
-        if one.repo in chosen:
-            if not chosen[one.repo].downloads:
-                chosen[one.repo] = _variant(base, one, given=chosen[one.repo].given)
-            continue
-        if variant.kind in UNSERVED or variant.kind == "base" or not _of(base, one):
-            continue
-        before = best.get((variant.kind, variant.bits))
-        if before is None or _worth(variant) > _worth(before):
-            best[variant.kind, variant.bits] = variant
-    ranked = sorted(best.values(), key=lambda one: (not one.official, -one.downloads, one.repo))[:shown]
-    return (*chosen.values(), *sorted(ranked, key=_order))
-
-
-def _variant(base: str, one: Listed, *, given: bool = False) -> Variant:
-    kind, bits, how = kind_of(one.repo, one.tags)
-    official = one.repo.partition("/")[0] == base.partition("/")[0]
-    return Variant(one.repo, kind, bits, official, given, one.downloads, how=how)
-
-
-def _of(base: str, one: Listed) -> bool:
-    if f"{TREE}{base}" in one.tags:
-        return True
-    if any(tag.startswith(TREE) for tag in one.tags):
-        return False
-    rest = one.repo.removeprefix(base)
-    return rest != one.repo and bool(rest) and _suffix(one.repo) == rest
-
-
-def _worth(one: Variant) -> tuple[bool, int, str]:
-    return one.official, one.downloads, one.repo
-
-
-_RANKS = ("base", "fp8", "int8", "awq", "gptq", "int4", "nvfp4", "mxfp4", "autoround", "bitsandbytes", "gguf")
-
-
-def _order(one: Variant) -> tuple[int, int, str]:
-    """As a person reads them: less and less memory, and what needs a plugin last."""
-    rank = _RANKS.index(one.kind) if one.kind in _RANKS else len(_RANKS)
-    return rank, -one.bits, one.repo
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -29,7 +29,10 @@ class _Sum:
 
     def parts(self) -> tuple[Part, ...]:
         ordered = sorted(self._held.items(), key=lambda item: (item[0][3] is None, item[0][3] or 0, item[0]))
-        return tuple(Part(place, split, dtype, *held, layer=layer) for (place, split, dtype, layer, _), held in ordered)
+        return tuple(
+            Part(place, split, dtype, parameters, size, layer)
+            for (place, split, dtype, layer, _), (parameters, size) in ordered
+        )
 
 
 def measured(headers: Iterable[Header], found: Architecture) -> Weights:

@@ -213,7 +213,7 @@ class HubReader:
         """The Hub's answers for (repository, revision), all in one go."""
         keys = [(reach.endpoint, repo, revision) for repo, revision in names]
         new = [name for key, name in zip(keys, names, strict=True) if key not in self._asked]
-        if new and (why := _not_to_be_asked(reach)):
+        if new and (why := not_to_be_asked(reach)):
             do = "" if fresh or not reach.offline else ", or copy a complete cache here"
             cure = "unset it" if reach.offline else "write it as https://HOST"
             return [_Answer(error=HubUnreachable(f"ask the Hub about {repo}", why, cure + do)) for repo, _ in names]
@@ -346,7 +346,7 @@ def _answer(one: Mapping[str, Any]) -> _Answer:
     return _Answer(one["commit"], tuple(from_json(RemoteFile, file) for file in one["files"]))
 
 
-def _not_to_be_asked(reach: Access) -> str:
+def not_to_be_asked(reach: Access) -> str:
     """Why, or nothing."""
     if reach.offline:
         return "it is not known here, and HF_HUB_OFFLINE is set"

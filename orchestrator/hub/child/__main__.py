@@ -46,6 +46,10 @@ def _do(job: Job) -> Any:
         from orchestrator.hub.child.remove import remove
 
         return remove(job)
+    if job.do in ("describe", "variants"):
+        from orchestrator.hub.child.describe import answers
+
+        return answers(job)
     return [_listed(job, question) for question in job.questions]
 
 

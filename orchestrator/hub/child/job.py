@@ -20,11 +20,14 @@ class Want:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """``commit`` None: resolve the revision first."""
+    """``commit`` None: resolve the revision first. ``load_format`` and ``variant`` say which weights are meant, as in
+    a RepoUse."""
 
     repo: str
     revision: str
     commit: str | None = None
+    load_format: str = "auto"
+    variant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Job:
     is a flat folder to adopt. What to remove is in ``wants``, by repository and commit; without a commit it is what is
     left of a repository that has none."""
 
-    do: Literal["list", "fetch", "adopt", "remove"]
+    do: Literal["list", "describe", "variants", "fetch", "adopt", "remove"]
     endpoint: str
     parent: int
     token: str | None = None

@@ -13,7 +13,7 @@ from orchestrator.hub.child.sources import BUSY, retry_after
 from orchestrator.model import RemoteFile
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, ModelInfo
 
 PAUSES = (0.5, 1.0, 2.0)
 """Seconds between the tries of one question: a person waits for the answer."""
@@ -36,8 +36,14 @@ class Hub:
 
     def commit(self, repo: str, revision: str) -> str:
         """Of a commit, itself, if there is one."""
-        found = self._ask(repo, revision, lambda: self.api.repo_info(repo, revision=revision, timeout=TIMEOUT))
-        return str(found.sha)
+        return str(self.info(repo, revision).sha)
+
+    def info(self, repo: str, revision: str) -> "ModelInfo":
+        return self._ask(repo, revision, lambda: self.api.model_info(repo, revision=revision, timeout=TIMEOUT))
+
+    def models(self, repo: str, limit: int, **asked: Any) -> "list[ModelInfo]":
+        """Those that ``asked`` finds, the most downloaded first; for the sake of ``repo``."""
+        return self._ask(repo, "main", lambda: list(self.api.list_models(sort="downloads", limit=limit, **asked)))
 
     def files(self, repo: str, commit: str) -> tuple[RemoteFile, ...]:
         """All of them, sorted by path."""
