@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.fit.model import Quantization
-from orchestrator.fit.variants import TREE, Listed, base_of, choose_variants, expected, kind_of
+from orchestrator.fit.relatives import TREE, Listed, base_of, choose_relatives, expected, kind_of, usual_quant
 
 BASE = "Qwen/Qwen3-32B"
 
@@ -100,7 +100,7 @@ LISTED = [
 
 
 def test_one_of_each_kind_is_chosen_the_owners_first() -> None:
-    found = choose_variants(BASE, LISTED)
+    found = choose_relatives(BASE, LISTED)
     assert [one.repo for one in found] == [
         BASE,
         "Qwen/Qwen3-32B-FP8",
@@ -113,7 +113,7 @@ def test_one_of_each_kind_is_chosen_the_owners_first() -> None:
 
 
 def test_what_a_person_names_is_there_whatever_it_is() -> None:
-    found = choose_variants(BASE, LISTED, ["other/Qwen3-32B-AWQ", "my/own"], shown=1)
+    found = choose_relatives(BASE, LISTED, ["other/Qwen3-32B-AWQ", "my/own"], shown=1)
     assert [(one.repo, one.given, one.kind) for one in found[:3]] == [
         (BASE, False, "base"),
         ("other/Qwen3-32B-AWQ", True, "awq"),
@@ -124,15 +124,31 @@ def test_what_a_person_names_is_there_whatever_it_is() -> None:
 
 def test_gptq_of_4_and_of_8_bits_are_two() -> None:
     listed = [Listed(f"{BASE}-GPTQ-Int{bits}") for bits in (4, 8)]
-    assert [one.bits for one in choose_variants(BASE, listed)] == [0, 8, 4]
+    assert [one.bits for one in choose_relatives(BASE, listed)] == [0, 8, 4]
 
 
 @given(st.permutations(LISTED))
 def test_the_order_of_the_list_does_not_matter(listed: list[Listed]) -> None:
-    assert choose_variants(BASE, listed) == choose_variants(BASE, LISTED)
+    assert choose_relatives(BASE, listed) == choose_relatives(BASE, LISTED)
 
 
 @given(st.text(max_size=30), st.lists(st.text(max_size=20), max_size=3))
 def test_any_name_has_a_kind_and_a_base(name: str, tags: list[str]) -> None:
     assert kind_of(name, tags)[0]
     assert isinstance(base_of(name, tags), str)
+
+
+@pytest.mark.parametrize(
+    ("names", "quant"),
+    [
+        (["m-Q8_0.gguf", "m-Q4_K_M.gguf"], "Q4_K_M"),
+        (["m.q4_k_m.gguf", "m.q8_0.gguf"], "q4_k_m"),
+        (["Q5_K_M/m-Q5_K_M-00001-of-00002.gguf", "m-Q3_K_L.gguf"], "Q5_K_M"),
+        (["m-UD-Q4_K_XL.gguf", "m-Q8_0.gguf"], "Q4_K_XL"),
+        (["m-Q4_0_4_4.gguf", "m-Q8_0.gguf"], "Q8_0"),
+        (["m-xyz.gguf"], ""),
+        (["Q4_K_M.safetensors"], ""),
+    ],
+)
+def test_of_many_gguf_models_the_usual_one_is_named(names: list[str], quant: str) -> None:
+    assert usual_quant(names) == quant
