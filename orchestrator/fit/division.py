@@ -39,7 +39,7 @@ def padded(vocabulary: int) -> int:
 
 
 def refusals(found: Architecture, use: Use) -> Iterator[str]:
-    """Why the engine would not start so, each in words."""
+    """Why the engine would not start so, each in words, the one that is easiest to check first."""
     cards = use.tensor
     if use.pipeline > max(1, found.layers):
         yield f"{found.layers} layers are too few for {use.pipeline} pipeline stages"

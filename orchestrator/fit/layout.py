@@ -30,8 +30,7 @@ def length(found: Architecture, use: Use) -> int:
 
 
 def layout(found: Architecture, weights: Weights, cards: Cards, use: Use, seen: Seen | None = None) -> Layout:
-    why = "; ".join(refusals(found, use))
-    if why:
+    if why := next(refusals(found, use), ""):
         return Layout(use.tensor, use.pipeline, refused=why)
     beside = overhead(found, use, cards, seen)
     ranks = [
@@ -108,15 +107,15 @@ def _with_cache(base: Layout, rank: _Rank, held: Cache, tokens: int, most: int) 
 
 
 def _per_token(held: Cache) -> str:
-    kinds = []
+    """Which layers keep what."""
+    counts: dict[str, int] = {}
     for group in held.groups:
-        kind = group.kind
-        each = {
-            "full": f"{len(group.pages)} layers, every token",
-            "mla": f"{len(group.pages)} layers of one latent vector",
-            "sliding": f"{len(group.pages)} layers, the last {kind.window:,} tokens",
-            "chunked": f"{len(group.pages)} layers, chunks of {kind.window:,} tokens",
-            "state": f"{len(group.pages)} layers with a state",
-        }[kind.kind]
-        kinds.append(each)
-    return "; ".join(dict.fromkeys(kinds))
+        kept = {
+            "full": "every token",
+            "mla": "one latent vector a token",
+            "sliding": f"the last {group.kind.window:,} tokens",
+            "chunked": f"chunks of {group.kind.window:,} tokens",
+            "state": "a state",
+        }[group.kind.kind]
+        counts[kept] = counts.get(kept, 0) + len(group.pages)
+    return ", ".join(f"{count} layers keep {kept}" for kept, count in counts.items())

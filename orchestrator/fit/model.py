@@ -194,14 +194,17 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Cards:
-    """``memory`` bytes of each card, all of it; ``count`` of them, 0 for as many as it takes. ``cpu`` 1: no cards, and
-    ``memory`` is what the KV cache may take (VLLM_CPU_KVCACHE_SPACE)."""
+    """``memory`` bytes of each card, all of it; ``count`` of them, 0 for as many as it takes. ``cpu``: there are no
+    cards, and ``memory`` is what the KV cache may take (VLLM_CPU_KVCACHE_SPACE). ``how`` and ``source`` say who told:
+    the driver, or an environment's file."""
 
     memory: int
     count: int = 0
     name: str = ""
     capability: str = ""
     cpu: bool = False
+    how: How = "declared"
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

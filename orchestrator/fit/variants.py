@@ -1,9 +1,10 @@
 """The same model in several checkpoints, side by side, and which of them to serve. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.fit.advice import fewest
+from orchestrator.fit.layout import BARELY
 from orchestrator.fit.model import Architecture, Cards, Layout, Use, Weights
 
 
@@ -32,6 +33,15 @@ class Row:
         return self.least.cards if self.least else 0
 
     @property
+    def at_once(self) -> float:
+        """Requests of max_model_len."""
+        return self.least.concurrency.value if self.least and self.least.concurrency else 0.0
+
+    @property
+    def tight(self) -> bool:
+        return self.at_once < BARELY
+
+    @property
     def bits(self) -> float:
         """Of a weight in the layers."""
         scheme = self.candidate.architecture.quantization
@@ -44,12 +54,11 @@ def compare(candidates: Sequence[Candidate], cards: Cards, use: Use) -> tuple[Ro
 
 
 def recommended(rows: Sequence[Row], cards: Cards) -> tuple[Row | None, str]:
-    """The one to serve, and why. Fewest cards first, then the one closest to the original weights: what several cards
-    win in precision, one card wins back in requests served."""
-    able = [row for row in rows if row.cards and row.candidate.supported is not False and _there(row, cards)]
+    """The one to serve, and why: the fewest cards, on them room for two requests, and then the most of each weight."""
+    able = [row for row in rows if row.least and row.candidate.supported is not False and _there(row, cards)]
     if not able:
         return None, "none of them fits" + (f" {_many(cards.count)}" if cards.count else "")
-    best = min(able, key=lambda row: (row.cards, -row.bits, not row.candidate.cached, row.candidate.name))
+    best = min(able, key=lambda row: (row.cards, row.tight, -row.bits, not row.candidate.cached, row.candidate.name))
     return best, _why(best, [row for row in rows if row is not best], cards)
 
 
@@ -58,17 +67,26 @@ def _there(row: Row, cards: Cards) -> bool:
 
 
 def _why(best: Row, others: Sequence[Row], cards: Cards) -> str:
-    why = f"it takes {_many(best.cards)}"
-    more = {row.candidate.name: row.cards for row in others if row.cards > best.cards}
-    same = [row for row in others if row.cards == best.cards and row.bits < best.bits]
-    if more:
-        why += ", where " + ", ".join(f"{name} takes {count}" for name, count in more.items())
-    if same:
-        why += f", and keeps more of each weight than {_listed([row.candidate.name for row in same])}"
+    reasons = [f"it takes {_many(best.cards)}" + _where(others, lambda row: row.cards > best.cards, "takes {cards}")]
+    if not best.tight and any(row.cards == best.cards and row.tight for row in others):
+        fewer = _where(others, lambda row: row.cards == best.cards and row.tight, "serves {at_once:.1f}")
+        reasons.append(f"serves {best.at_once:.1f} requests at once{fewer}")
+    coarser = [
+        row.candidate.name
+        for row in others
+        if (row.cards, row.tight) == (best.cards, best.tight) and row.bits < best.bits
+    ]
+    if coarser:
+        reasons.append(f"keeps more of each weight than {_listed(coarser)}")
     refused = [row.candidate.name for row in others if row.candidate.supported is False]
-    if refused:
-        why += f"; {cards.name or 'these cards'} cannot run {_listed(refused)}"
-    return why
+    tail = f"; {cards.name or 'such a card'} cannot run {_listed(refused)}" if refused else ""
+    return "; ".join(reasons) + tail
+
+
+def _where(others: Sequence[Row], wanted: Callable[[Row], bool], what: str) -> str:
+    chosen = [row for row in others if row.candidate.supported is not False and wanted(row)]
+    each = [f"{row.candidate.name} {what.format(cards=row.cards, at_once=row.at_once)}" for row in chosen]
+    return f", where {_listed(each)}" if each else ""
 
 
 def _many(count: int) -> str:
