@@ -81,9 +81,11 @@ def fallback(stopped: Iterable[str], before: Observed) -> tuple[Deployment, ...]
 
 def earlier(name: str, failed: Spec, before: Observed) -> tuple[Deployment, ...]:
     """What to bring back when a start that an earlier turn had left alone turns out to fail: the revision that the
-    earlier turn had stopped for it."""
+    earlier turn had stopped for it, and not one that a person had."""
     record = before.records.get(name)
     if record is None or record.revision is None or record.revision.digest == digest(failed):
+        return ()
+    if record.intent is Intent.STOPPED:
         return ()
     return (record.revision.deployment,)
 

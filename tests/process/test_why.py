@@ -115,3 +115,11 @@ def test_a_deployment_that_was_stopped_must_not_be_said_to_have_failed(project: 
     os.kill(pid, signal.SIGCONT)
     project.orch("stop", "a")
     assert "is stopped on purpose" in project.orch("explain", "a").stderr
+
+
+def test_what_a_person_had_stopped_must_stay_so_when_an_edit_of_it_fails(project: Project) -> None:
+    project.up()
+    project.orch("stop", "a")
+    project.profile(args={"fake_exit_code": 3, "fake_log": [*LOADS, BROKEN]})
+    assert "brought back" not in project.apply("a", code=1).stderr
+    assert project.engine() == 0
