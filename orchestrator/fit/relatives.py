@@ -160,6 +160,8 @@ def choose_relatives(
             continue
         if variant.kind in UNSERVED or variant.kind == "base" or not _of(base, one):
             continue
+        if any(_alike(variant, other) and (other.official or not variant.official) for other in chosen.values()):
+            continue
         before = best.get((variant.kind, variant.bits))
         if before is None or _worth(variant) > _worth(before):
             best[variant.kind, variant.bits] = variant
@@ -180,6 +182,10 @@ def _of(base: str, one: Listed) -> bool:
         return False
     rest = one.repo.removeprefix(base)
     return rest != one.repo and bool(rest) and _suffix(one.repo) == rest
+
+
+def _alike(one: Relative, other: Relative) -> bool:
+    return (one.kind, one.bits) == (other.kind, other.bits)
 
 
 def _worth(one: Relative) -> tuple[bool, int, str]:

@@ -1,0 +1,188 @@
+"""What is known of models on the Hub without a download: by the files that are here, else by asking."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.codec import from_json
+from orchestrator.describe import describe
+from orchestrator.engines.repos import is_commit, repos
+from orchestrator.errors import FetchFailed, HubRefused, HubUnreachable
+from orchestrator.fit.description import Description, unpack
+from orchestrator.fit.quantization import quantization
+from orchestrator.fit.relatives import Listed, Relative, base_of, choose_relatives, expected, kind_of, usual_quant
+from orchestrator.hub import look
+from orchestrator.hub.access import Access
+from orchestrator.hub.child.job import Question, failure
+from orchestrator.hub.layout import Repo
+from orchestrator.hub.store import ASK_TIMEOUT, HubReader, not_to_be_asked
+from orchestrator.model import Deployment, ModelRef, RemoteFile, RepoUse
+from orchestrator.pieces import pieces
+from orchestrator.weights import choose
+
+Form = tuple[Relative, Description | None]
+Told = tuple[Description, tuple[RemoteFile, ...]]
+"""A description, and all the files that the repository has."""
+
+
+class HubDescriber(HubReader):
+    """Downloads nothing and writes nothing."""
+
+    def describe(self, wanted: Deployment) -> Description:
+        """Of the model that ``wanted`` names on the Hub, at the commit it has there or here. Raises FetchFailed when
+        nothing is known of it; HubRefused is told in the description when the Hub lists the files all the same."""
+        found = self._described([wanted])[0]
+        if isinstance(found, FetchFailed):
+            raise found
+        return found[0]
+
+    def variants(self, wanted: Deployment, named: Sequence[str] = ()) -> tuple[Form, ...]:
+        """The forms of the model that ``wanted`` names, and those that are ``named`` (OWNER/NAME, OWNER/NAME:QUANT):
+        the base first. Where the Hub cannot be asked, those that are here under their owner's names. Of a GGUF
+        repository one model, by its size alone: its header holds a vocabulary."""
+        reach = self._access(wanted)
+        model = _use(wanted)
+        base, listed = self._relatives(wanted, reach, model)
+        here = [Listed(name) for name in expected(base) if Repo(reach.cache, name).commits()]
+        chosen = choose_relatives(base, (*listed, *here), [*dict.fromkeys((model.repo, *named))])
+        asked = [_at(wanted, one.repo) for one in chosen]
+        told = self._described(asked)
+        return tuple(self._filled(reach, one, found) for one, found in zip(chosen, told, strict=True))
+
+    # ---------------------------------------------------------------------------------------------------- one by one
+
+    def _described(self, wanted: Sequence[Deployment]) -> list[Told | FetchFailed]:
+        """What is here as it is; the rest is asked for in one go. All with one environment."""
+        reach, uses = self._access(wanted[0]), [_use(one) for one in wanted]
+        commits = [self._commit(reach, one.spec, use) for one, use in zip(wanted, uses, strict=True)]
+        found: list[Told | FetchFailed | None] = [
+            self._whole_here(reach, use, commit) for use, commit in zip(uses, commits, strict=True)
+        ]
+        asking = [index for index, one in enumerate(found) if one is None]
+        for index, answer in zip(asking, self._ask_all(wanted[0], reach, uses, commits, asking), strict=True):
+            here = self._all_there_is(reach, uses[index], commits[index], answer)
+            found[index] = here or answer
+        return [one for one in found if one is not None]
+
+    def _ask_all(
+        self,
+        wanted: Deployment,
+        reach: Access,
+        uses: Sequence[RepoUse],
+        commits: Sequence[str | None],
+        asking: Iterable[int],
+    ) -> list[Told | FetchFailed]:
+        questions = tuple(_question(uses[index], commits[index]) for index in asking)
+        try:
+            return [_answer(one) for one in self._put(wanted, reach, "describe", questions)]
+        except FetchFailed as error:
+            return [error for _ in questions]
+
+    def _put(self, wanted: Deployment, reach: Access, do: str, questions: tuple[Question, ...]) -> list[Any]:
+        if not questions:
+            return []
+        if why := not_to_be_asked(reach):
+            cure = "unset it, or copy a complete cache here" if reach.offline else "write it as https://HOST"
+            raise HubUnreachable(f"ask the Hub about {questions[0].repo}", why, cure)
+        job = self._job(wanted, reach, do, questions=questions)
+        answers: list[Any] = self._child(reach).do(job, timeout=ASK_TIMEOUT)
+        return answers
+
+    def _whole_here(self, reach: Access, use: RepoUse, commit: str | None) -> Told | None:
+        """Of a commit that is here with all that an engine loads of it."""
+        repo = Repo(reach.cache, use.repo)
+        if commit is None or not self._nothing_missing(repo, commit, use):
+            return None
+        files = self.memory.listing(repo, commit) or repo.held(commit)
+        return _from_disk(repo, commit, use, files), files
+
+    def _all_there_is(self, reach: Access, use: RepoUse, commit: str | None, answer: Told | FetchFailed) -> Told | None:
+        """What is here, be it little, where the Hub gives no more."""
+        trouble = answer if isinstance(answer, FetchFailed) else answer[0].error
+        if trouble is None:
+            return None
+        repo = Repo(reach.cache, use.repo)
+        for one in [commit] if commit else repo.commits():
+            files = tuple(file for file in repo.held(one) if repo.pointer(one, file.path).exists())
+            if files:
+                found = _from_disk(repo, one, use, files)
+                lacks = f"not all of it is here, and the Hub cannot be asked: {trouble.why}"
+                return replace(found, notes=(*found.notes, lacks)), files
+        return None
+
+    # ------------------------------------------------------------------------------------------------------ variants
+
+    def _relatives(self, wanted: Deployment, reach: Access, use: RepoUse) -> tuple[str, tuple[Listed, ...]]:
+        try:
+            told = self._put(wanted, reach, "variants", (_question(use, self._commit(reach, wanted.spec, use)),))[0]
+            if "error" in told:
+                raise failure(told["error"])
+        except FetchFailed as error:
+            if isinstance(error, HubRefused):
+                raise
+            return base_of(use.repo, ()), ()
+        return told["base"], tuple(Listed(one["repo"], tuple(one["tags"]), one["downloads"]) for one in told["listed"])
+
+    def _filled(self, reach: Access, one: Relative, told: Told | FetchFailed) -> Form:
+        if isinstance(told, FetchFailed):
+            return replace(one, why=str(told)), None
+        found, files = told
+        use = _use_of(one.repo)
+        if not found.kind and (quant := usual_quant([file.path for file in files])):
+            use = replace(use, variant=quant)
+            choice = choose(files, use)
+            weights = [file for file in choice.files if file.path.endswith(".gguf")]
+            disk = sum(file.size for file in weights)
+            found = replace(found, kind="gguf", files=len(weights), disk=disk, notes=())
+            one = replace(one, repo=f"{one.repo}:{quant}")
+        scheme = quantization(found.config) if found.config and found.kind != "gguf" else None
+        kind, bits, how = kind_of(one.repo.partition(":")[0], found.tags, scheme)
+        if found.config and scheme is None and found.kind != "gguf":
+            kind, bits, how = "base", 0, "declared"
+        share = self._share(reach, use, found, files)
+        why = str(found.error) if found.error else ""
+        filled = replace(one, kind=kind, bits=bits, how=how, disk=found.disk, cached=share, gated=found.gated, why=why)
+        return filled, found
+
+    def _share(self, reach: Access, use: RepoUse, found: Description, files: Sequence[RemoteFile]) -> float | None:
+        weights = look.weights(use, Repo(reach.cache, use.repo), found.commit, choose(files, use), self.memory)
+        return weights.here / weights.total if weights.total else None
+
+
+def _use(wanted: Deployment) -> RepoUse:
+    use = next((one for one in repos(wanted.spec) if one.slot == "model"), None)
+    if use is None:
+        raise FetchFailed("ask the Hub about a model", "it is served from a folder", "name a repository: OWNER/NAME")
+    return use
+
+
+def _use_of(name: str) -> RepoUse:
+    repo, _, variant = name.partition(":")
+    return RepoUse("model", repo, variant=variant)
+
+
+def _at(wanted: Deployment, name: str) -> Deployment:
+    """The same environment with another model."""
+    use = _use(wanted)
+    if name in (use.repo, f"{use.repo}:{use.variant}"):
+        return wanted
+    return replace(wanted, spec=replace(wanted.spec, model=ModelRef(repo=name), commits={}))
+
+
+def _question(use: RepoUse, commit: str | None) -> Question:
+    commit = commit or (use.revision if is_commit(use.revision) else None)
+    return Question(use.repo, use.revision, commit, use.load_format, use.variant)
+
+
+def _answer(told: Mapping[str, Any]) -> Told | FetchFailed:
+    if "description" not in told:
+        return failure(told["error"])
+    found = unpack(told["description"])
+    if "error" in told:
+        found = replace(found, error=failure(told["error"]))
+    return found, tuple(from_json(RemoteFile, one) for one in told["files"])
+
+
+def _from_disk(repo: Repo, commit: str, use: RepoUse, files: Sequence[RemoteFile]) -> Description:
+    found = describe(f"{repo.name}@{commit[:8]}", files, use, pieces(repo.snapshot(commit)))
+    return replace(found, commit=commit, here=True)
