@@ -21,6 +21,8 @@ _CURSOR = "-- cursor: "
 class Journal:
     """What a unit wrote into it, in answers to one question after the other."""
 
+    midway = False
+
     def __init__(self, unit: str, *options: str) -> None:
         """``options`` are those of the first question."""
         self._unit, self._options, self._asked = unit, options, -math.inf
