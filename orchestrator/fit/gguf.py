@@ -94,17 +94,13 @@ def _mixed(config: Mapping[str, object]) -> dict[str, object]:
 
 
 def _scheme(headers: tuple[Header, ...]) -> Quantization | None:
-    """The commonest type of the large tensors names the file: Q4_K for a Q4_K_M one."""
+    """The commonest type of the layers' tensors names the file: Q4_K for a Q4_K_M one."""
+    held = [one for header in headers for one in header.tensors if one.name.startswith("blk.")]
     sizes: dict[str, int] = {}
-    for header in headers:
-        for tensor in header.tensors:
-            sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.bytes
-    if not sizes:
+    for one in held:
+        sizes[one.dtype] = sizes.get(one.dtype, 0) + one.bytes
+    largest = max(sorted(sizes), key=lambda dtype: sizes[dtype], default="")
+    if largest in ("", "F32", "F16", "BF16"):
         return None
-    largest = max(sorted(sizes), key=lambda dtype: sizes[dtype])
-    held = [tensor for header in headers for tensor in header.tensors if tensor.dtype == largest]
-    if largest in ("F32", "F16", "BF16"):
-        return None
-    return Quantization(
-        "gguf", round(8 * sum(one.bytes for one in held) / max(1, sum(one.elements for one in held)), 2)
-    )
+    elements = sum(one.elements for one in held if one.dtype == largest)
+    return Quantization("gguf", round(8 * sizes[largest] / max(1, elements), 2))
