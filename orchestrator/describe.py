@@ -23,8 +23,11 @@ TEXTS = (
     "quant_config.json",  # AWQ likewise
     "params.json",  # Mistral's own form
 )
-LONGEST = 8 << 20
-"""Bytes of a text that are read; an index of the largest models has as many."""
+LONGEST = 2 << 20
+"""Bytes of a text that are read. The index of a model with thousands of experts has more, and of it only the sum at its
+beginning is wanted."""
+SUM_WITHIN = 4096
+"""Bytes of such an index."""
 INDEX = ".safetensors.index.json"
 WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".tensors")
 
@@ -99,7 +102,7 @@ def _texts(files: Sequence[RemoteFile], piece: PieceOf) -> tuple[dict[str, Mappi
         if file.path not in TEXTS and not ("/" not in file.path and file.path.endswith(INDEX)):
             continue
         try:
-            data = piece(file, 0, min(file.size, LONGEST))
+            data = piece(file, 0, file.size if file.size <= LONGEST else SUM_WITHIN)
         except (HostError, FetchFailed) as error:
             notes.append(_told(error))
             continue
@@ -133,7 +136,7 @@ def _index(data: bytes) -> _Index:
     """Of one that is too long to be read whole, the sum that stands at its beginning."""
     value = _object(data)
     if value is None:
-        told = re.search(rb'"total_size"\s*:\s*(\d{1,18})\b', data[:4096])
+        told = re.search(rb'"total_size"\s*:\s*(\d{1,18})\b', data[:SUM_WITHIN])
         return _Index(int(told[1]) if told else 0)
     metadata, shards = value.get("metadata"), value.get("weight_map")
     total = metadata.get("total_size") if isinstance(metadata, dict) else None

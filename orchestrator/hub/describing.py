@@ -1,7 +1,7 @@
 """What is known of models on the Hub without a download: by the files that are here, else by asking."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.codec import from_json
@@ -25,8 +25,11 @@ Told = tuple[Description, tuple[RemoteFile, ...]]
 """A description, and all the files that the repository has."""
 
 
+@dataclass
 class HubDescriber(HubReader):
-    """Downloads nothing and writes nothing."""
+    """Downloads nothing and writes nothing. What the Hub told is kept for the life of this object."""
+
+    _told: dict[tuple[str, Question], Told] = field(default_factory=dict)
 
     def describe(self, wanted: Deployment) -> Description:
         """Of the model that ``wanted`` names on the Hub, at the commit it has there or here. Raises FetchFailed when
@@ -72,11 +75,19 @@ class HubDescriber(HubReader):
         commits: Sequence[str | None],
         asking: Iterable[int],
     ) -> list[Told | FetchFailed]:
-        questions = tuple(_question(uses[index], commits[index]) for index in asking)
+        questions = [_question(uses[index], commits[index]) for index in asking]
+        new = tuple(dict.fromkeys(one for one in questions if (reach.endpoint, one) not in self._told))
+        failed: dict[Question, FetchFailed] = {}
         try:
-            return [_answer(one) for one in self._put(wanted, reach, "describe", questions)]
+            for question, told in zip(new, self._put(wanted, reach, "describe", new), strict=True):
+                answer = _answer(told)
+                if isinstance(answer, FetchFailed):
+                    failed[question] = answer
+                else:
+                    self._told[reach.endpoint, question] = answer
         except FetchFailed as error:
-            return [error for _ in questions]
+            failed = dict.fromkeys(new, error)
+        return [failed.get(one) or self._told[reach.endpoint, one] for one in questions]
 
     def _put(self, wanted: Deployment, reach: Access, do: str, questions: tuple[Question, ...]) -> list[Any]:
         if not questions:

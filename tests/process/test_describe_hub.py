@@ -84,6 +84,9 @@ def test_a_model_must_be_described_by_a_few_kilobytes_of_it(hub: Hub, describer:
     assert found.notes == ()
     assert hub.sent("safetensors") < 20_000
     assert found.read < 20_000
+    asked = len(hub.requests)
+    assert describer.describe(wanted()) == found
+    assert len(hub.requests) == asked
 
 
 def test_a_model_that_is_here_must_be_described_without_the_hub(hub: Hub, kit: Kit, describer: HubDescriber) -> None:

@@ -74,6 +74,14 @@ def test_a_copy_that_the_index_does_not_name_is_left_out_as_the_engine_does(tmp_
     assert (found.files, found.bytes) == (2, 131328)
 
 
+def test_of_a_long_index_only_the_sum_at_its_beginning_is_read(tmp_path: Path) -> None:
+    names = {f"weight {number}": SHARDS[number % 2] for number in range(1 << 16)}
+    long = json.dumps({"metadata": {"total_size": 131328}, "weight_map": names}).encode()
+    found = headers.folder(laid(tmp_path, sharded(**{INDEX: long})))
+    assert (found.declared, found.notes) == (131328, ())
+    assert found.read < 1 << 17 < len(long)
+
+
 @pytest.mark.parametrize(
     ("change", "note"),
     [
