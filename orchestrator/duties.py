@@ -180,8 +180,8 @@ def _tell(outcome: Outcome, world: World) -> None:
         world.events.say(f"{one.name} is ready at {vllm.endpoint(one.spec).url}/v1")
     if outcome.error:
         world.events.say(str(outcome.error))
-        for line in outcome.error.tail:
-            world.events.say(f"{outcome.error.margin}{line}")
+        for line in outcome.error.below:
+            world.events.say(line)
     if outcome.restored:
         world.events.say(f"brought back {', '.join(outcome.restored)}, which serves as before")
     if outcome.unrestored:

@@ -40,6 +40,11 @@ class OrchError(Exception):
         self.what, self.why, self.do, self.at, self.code = what, why, do, at, code
         super().__init__(what)
 
+    @property
+    def below(self) -> tuple[str, ...]:
+        """``tail`` as it is shown under the message."""
+        return tuple(f"{self.margin}{line}" for line in self.tail)
+
     def __str__(self) -> str:
         text = f"cannot {self.what}"
         if self.why:
@@ -119,13 +124,15 @@ class Yielded(Interrupted):
 class Problems(OrchError):
     """Several errors that a person should see together, in the order in which they stand in the files."""
 
-    margin = ""
-
     def __init__(self, errors: Iterable[OrchError]) -> None:
         self.errors = tuple(errors)
         super().__init__("go on")
         self.final = all(error.final for error in self.errors)
-        self.tail = tuple(f"{error.margin}{line}" for error in self.errors for line in error.tail)
+        self.tail = tuple(line for error in self.errors for line in error.tail)
+
+    @property
+    def below(self) -> tuple[str, ...]:
+        return tuple(line for error in self.errors for line in error.below)
 
     def __str__(self) -> str:
         return "\n".join(str(error) for error in self.errors)

@@ -115,8 +115,8 @@ def _close(outcome: Outcome, output: Output, *, quiet: bool) -> int:
 
 def _explain(outcome: Outcome, error: OrchError) -> None:
     typer.echo(f"orch: {error}", err=True)
-    for line in error.tail:
-        typer.echo(f"{error.margin}{line}", err=True)
+    for line in error.below:
+        typer.echo(line, err=True)
     if outcome.restored:
         typer.echo(f"orch: brought back {', '.join(outcome.restored)}, which serves as before", err=True)
     if outcome.unrestored:

@@ -121,8 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _show(error: OrchError) -> None:
     for line in str(error).splitlines():
         typer.echo(f"orch: {line}", err=True)
-    for line in error.tail:
-        typer.echo(f"{error.margin}{line}", err=True)
+    for line in error.below:
+        typer.echo(line, err=True)
 
 
 if __name__ == "__main__":
