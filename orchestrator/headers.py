@@ -17,6 +17,11 @@ from orchestrator.pieces import pieces
 _PART = re.compile(r"(?P<name>.*)-\d{5}-of-(?P<count>\d{5})\.gguf", re.DOTALL)
 
 
+def at(place: Path, load_format: str = "auto", variant: str = "") -> Description:
+    """A folder, or a GGUF file. Raises HostError."""
+    return gguf(place) if place.suffix == ".gguf" and not place.is_dir() else folder(place, load_format, variant)
+
+
 def folder(place: Path, load_format: str = "auto", variant: str = "") -> Description:
     """``variant`` picks one GGUF model of several. Raises HostError when the folder cannot be looked at."""
     try:

@@ -39,6 +39,13 @@ class HubDescriber(HubReader):
             raise found
         return found[0]
 
+    def here(self, wanted: Deployment) -> Description | None:
+        """Of what is on this disk of it, be it little; None when nothing is. Asks nobody."""
+        reach, use = self._access(wanted), _use(wanted)
+        commit = self._commit(reach, wanted.spec, use)
+        found = self._whole_here(reach, use, commit) or self._partly(reach, use, commit)
+        return found[0] if found else None
+
     def variants(self, wanted: Deployment, named: Sequence[str] = ()) -> tuple[Form, ...]:
         """The forms of the model that ``wanted`` names, and those that are ``named`` (OWNER/NAME, OWNER/NAME:QUANT):
         the base first. Where the Hub cannot be asked, those that are here under their owner's names. Of a GGUF
@@ -110,15 +117,17 @@ class HubDescriber(HubReader):
     def _all_there_is(self, reach: Access, use: RepoUse, commit: str | None, answer: Told | FetchFailed) -> Told | None:
         """What is here, be it little, where the Hub gives no more."""
         trouble = answer if isinstance(answer, FetchFailed) else answer[0].error
-        if trouble is None:
+        if trouble is None or (held := self._partly(reach, use, commit)) is None:
             return None
+        lacks = f"not all of it is here, and the Hub cannot be asked: {trouble.why}"
+        return replace(held[0], notes=(*held[0].notes, lacks)), held[1]
+
+    def _partly(self, reach: Access, use: RepoUse, commit: str | None) -> Told | None:
         repo = Repo(reach.cache, use.repo)
         for one in [commit] if commit else repo.commits():
             files = tuple(file for file in repo.held(one) if repo.pointer(one, file.path).exists())
             if files:
-                found = _from_disk(repo, one, use, files)
-                lacks = f"not all of it is here, and the Hub cannot be asked: {trouble.why}"
-                return replace(found, notes=(*found.notes, lacks)), files
+                return _from_disk(repo, one, use, files), files
         return None
 
     # ------------------------------------------------------------------------------------------------------ variants

@@ -95,6 +95,7 @@ def test_a_model_that_is_here_must_be_described_without_the_hub(hub: Hub, kit: K
     asked = len(hub.requests)
     found = describer.describe(wanted(kit=kit))
     assert found.here
+    assert describer.here(wanted(kit=kit)) == found
     assert found.bytes == 4 * MIB
     assert len(hub.requests) == asked
 
@@ -104,9 +105,14 @@ def test_what_is_here_in_part_must_be_told_without_the_hub(hub: Hub, kit: Kit, d
     kit.fetch(want)
     kit.pointer(want, "model-00002-of-00002.safetensors").unlink()
     found = describer.describe(wanted(kit=kit, offline=True))
+    asked = len(hub.requests)
+    here = describer.here(wanted(kit=kit))
+    assert len(hub.requests) == asked
+    assert here
+    assert here.config == found.config == CONFIG
+    assert here.bytes == found.bytes == 2 * MIB
+    assert here.here
     assert found.here
-    assert found.config == CONFIG
-    assert found.bytes == 2 * MIB
     assert any(note.startswith("not all of it is here, and the Hub cannot be asked: ") for note in found.notes)
     assert any("00002-of-00002.safetensors" in note and "not there" in note for note in found.notes)
 
@@ -198,6 +204,7 @@ def test_offline_must_ask_nobody(hub: Hub, describer: HubDescriber) -> None:
     hub.add(BASE, model())
     with pytest.raises(HubUnreachable, match="HF_HUB_OFFLINE is set"):
         describer.describe(wanted(offline=True))
+    assert describer.here(wanted()) is None
     assert hub.requests == []
 
 

@@ -47,7 +47,7 @@ def names(found: Description) -> list[str]:
 
 
 def test_a_folder_tells_its_config_its_tensors_and_its_size(tmp_path: Path) -> None:
-    found = headers.folder(laid(tmp_path, sharded()))
+    found = headers.at(laid(tmp_path, sharded()))
     assert found.config == CONFIG
     assert names(found) == ["model.embed_tokens.weight", "lm_head.weight", "model.norm.weight"]
     assert [header.file for header in found.headers] == list(SHARDS)
@@ -158,7 +158,7 @@ def parts(tmp_path: Path) -> list[Path]:
 @pytest.mark.parametrize("named", [0, 2])
 def test_all_parts_of_a_split_file_are_found_by_any(parts: list[Path], named: int) -> None:
     (parts[0].parent / "other.gguf").write_bytes(b"not looked at")
-    found = headers.gguf(parts[named])
+    found = headers.at(parts[named])
     assert [header.file for header in found.headers] == [file.name for file in parts]
     assert found.bytes == 6 * 34
     assert (found.kind, found.config, found.notes) == ("gguf", None, ())
