@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from orchestrator.fit.changes import Variant, changes
-from orchestrator.fit.layout import BARELY, layout, length, splits
+from orchestrator.fit.layout import BARELY, layout, length, seen_as, splits
 from orchestrator.fit.model import Architecture, Cards, Figure, Fit, Layout, Seen, Use, Verdict, Weights
 from orchestrator.units import format_memory
 
@@ -25,8 +25,8 @@ def fit(
     answer = Fit(found, weights, cards, use, verdict, asked, why=why)
     answer = replace(
         answer,
-        needed=_needed(fewest(found, weights, cards, use), cards),
-        layouts=tuple(alternatives(found, weights, cards, use)),
+        needed=_needed(fewest(found, weights, cards, use, seen), cards),
+        layouts=tuple(alternatives(found, weights, cards, use, seen)),
     )
     if verdict in ("fits", "unknown"):
         return answer
@@ -74,7 +74,8 @@ def fewest(found: Architecture, weights: Weights, cards: Cards, use: Use, seen: 
     """On the fewest cards of this size that do, however many there are; None when no number of them does."""
     for count in range(1, MOST_CARDS + 1):
         for tensor, pipeline in splits(count):
-            tried = layout(found, weights, cards, replace(use, tensor=tensor, pipeline=pipeline), seen)
+            changed = replace(use, tensor=tensor, pipeline=pipeline)
+            tried = layout(found, weights, cards, changed, seen_as(seen, use, changed))
             if tried.fits:
                 return tried
     return None
@@ -88,7 +89,10 @@ def _needed(least: Layout | None, cards: Cards) -> Figure | None:
     return Figure(least.cards, "cards", "computed", f"of {format_memory(cards.memory)}", how)
 
 
-def alternatives(found: Architecture, weights: Weights, cards: Cards, use: Use) -> Iterator[Layout]:
+def alternatives(
+    found: Architecture, weights: Weights, cards: Cards, use: Use, seen: Seen | None = None
+) -> Iterator[Layout]:
     """One layout for each number of cards up to those at hand (8 when that is not said), refused ones too."""
     for count in range(1, (cards.count or 8) + 1):
-        yield layout(found, weights, cards, replace(use, tensor=count, pipeline=1))
+        changed = replace(use, tensor=count, pipeline=1)
+        yield layout(found, weights, cards, changed, seen_as(seen, use, changed))

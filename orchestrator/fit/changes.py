@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.fit.kv import kv_dtype
-from orchestrator.fit.layout import BARELY, layout, length, splits
+from orchestrator.fit.layout import BARELY, layout, length, seen_as, splits
 from orchestrator.fit.model import Architecture, Change, Fit, Layout, Seen, Use, Weights
+from orchestrator.fit.phrases import cards_word, listed
 
 UTILIZATION = 0.95
 """The most of a card that is worth giving to the engine: the driver and the CUDA context need the rest."""
@@ -38,7 +39,7 @@ def changes(answer: Fit, variants: Sequence[Variant] = (), seen: Seen | None = N
     found, weights, cards, use = answer.architecture, answer.weights, answer.cards, answer.use
 
     def does(changed: Use) -> Layout | None:
-        tried = layout(found, weights, cards, changed, seen)
+        tried = layout(found, weights, cards, changed, seen_as(seen, use, changed))
         return tried if _good(tried, answer) else None
 
     if not answer.layout.refused:
@@ -48,7 +49,7 @@ def changes(answer: Fit, variants: Sequence[Variant] = (), seen: Seen | None = N
     for variant in variants:
         tried = layout(variant.architecture, variant.weights, cards, use)
         if variant.supported and _good(tried, answer):
-            yield Change("variant", variant.name, f"serve {variant.name}: it fits {_many(tried.cards)} as asked")
+            yield Change("variant", variant.name, f"serve {variant.name}: it fits {cards_word(tried.cards)} as asked")
 
 
 def _good(tried: Layout, answer: Fit) -> bool:
@@ -95,7 +96,7 @@ def _together(answer: Fit, does: _Does) -> Iterator[Change]:
             parts.append("kv_cache_dtype: fp8")
         if eight.utilization != answer.use.utilization:
             parts.append(f"gpu_memory_utilization: {eight.utilization:.2f}")
-        yield Change("tokens", str(most), ", ".join(parts[:-1]) + " and " + parts[-1] if parts[1:] else parts[0])
+        yield Change("tokens", str(most), listed(parts))
 
 
 def _most_tokens(answer: Fit, use: Use, does: _Does) -> int:
@@ -128,12 +129,8 @@ def _first(tried: Sequence[tuple[int, int]], answer: Fit, does: _Does) -> Iterat
         if does(replace(answer.use, tensor=tensor, pipeline=pipeline)):
             text = f"tensor_parallel_size: {tensor}"
             text += f" and pipeline_parallel_size: {pipeline}" if pipeline > 1 else ""
-            yield Change("cards", str(tensor * pipeline), f"{text}, on {_many(tensor * pipeline)}")
+            yield Change("cards", str(tensor * pipeline), f"{text}, on {cards_word(tensor * pipeline)}")
             return
-
-
-def _many(count: int) -> str:
-    return "1 card" if count == 1 else f"{count} cards"
 
 
 def _version(capability: str) -> tuple[int, ...]:

@@ -27,6 +27,8 @@ _KEYS = {
     "attention.sliding_window": "sliding_window",
     "attention.kv_lora_rank": "kv_lora_rank",
     "attention.q_lora_rank": "q_lora_rank",
+    "attention.key_length_mla": "head_dim",
+    "attention.value_length_mla": "v_head_dim",
     "rope.dimension_count": "qk_rope_head_dim",
     "ssm.conv_kernel": "conv_kernel",
     "ssm.inner_size": "mamba_intermediate_size",
@@ -85,7 +87,7 @@ def _rope(metadata: Mapping[str, str], kind: str) -> dict[str, object]:
 
 
 def _mixed(config: Mapping[str, object]) -> dict[str, object]:
-    """DeepSeek's keys: ``key_length`` is the latent vector's there, and heads are not what a card divides."""
+    """Of a head that is unfolded from a latent vector, the part that is not turned."""
     if "kv_lora_rank" not in config:
         return {"qk_rope_head_dim": None}
     size, turned = config.get("head_dim"), config.get("qk_rope_head_dim")

@@ -20,6 +20,11 @@ def splits(count: int) -> Iterator[tuple[int, int]]:
     )
 
 
+def seen_as(seen: Seen | None, asked: Use, tried: Use) -> Seen | None:
+    """What was seen holds for as many cards, spread alike, and tells nothing of another number."""
+    return seen if (asked.tensor, asked.pipeline) == (tried.tensor, tried.pipeline) else None
+
+
 def length(found: Architecture, use: Use) -> int:
     """max_model_len: as asked for, else as the engine derives it; 0 when neither says."""
     if use.max_model_len:
@@ -96,11 +101,9 @@ def _with_cache(base: Layout, rank: _Rank, held: Cache, tokens: int, most: int) 
     return replace(
         base,
         kv_per_token=Figure(held.token_bytes, "bytes", "computed", source, _per_token(held)),
-        request=Figure(held.request(tokens), "bytes", "computed", f"one request of {tokens:,} tokens", request),
+        request=Figure(held.request(tokens), "bytes", "computed", "", request),
         kv_tokens=Figure(int(concurrency * tokens), "tokens", "computed", "", f"{blocks:,} blocks"),
-        concurrency=Figure(
-            concurrency, "requests", "computed", f"of {tokens:,} tokens each", f"{blocks:,} / {each:,} blocks"
-        ),
+        concurrency=Figure(concurrency, "requests", "computed", "", f"{blocks:,} / {each:,} blocks"),
         longest=Figure(held.longest(rank.for_kv, max(most, tokens)), "tokens", "computed", "one request alone"),
         fits=usable,
     )

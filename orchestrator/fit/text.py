@@ -6,6 +6,7 @@ from orchestrator.columns import columns
 from orchestrator.fit.config import context
 from orchestrator.fit.layout import length
 from orchestrator.fit.model import Architecture, Cards, Figure, Fit, Layout, Weights
+from orchestrator.fit.phrases import cards_word, listed
 from orchestrator.fit.variants import Row, recommended
 from orchestrator.units import format_memory, format_size
 
@@ -24,7 +25,9 @@ _VERDICTS = {
 def fit_text(answer: Fit) -> list[str]:
     """All of it: the model, the sum for the cards asked for, the other numbers of cards, and what would do."""
     lines = model_text(answer.architecture, answer.weights)
-    lines += ["", *sum_text(answer), "", *cards_text(answer)]
+    if answer.architecture.layers and answer.weights.bytes:
+        lines += ["", *sum_text(answer)]
+        lines += [] if answer.cards.cpu else ["", *cards_text(answer)]
     return [*lines, "", *verdict_text(answer)]
 
 
@@ -49,23 +52,29 @@ def sum_text(answer: Fit) -> list[str]:
 
 
 def cards_text(answer: Fit) -> list[str]:
-    """One line for each number of cards."""
+    """One line for each number of cards that the engine takes; below them those that it refuses."""
     table = [("CARDS", "WEIGHTS", "FOR KV CACHE", "TOKENS", "AT ONCE", "LONGEST")]
+    refused: dict[str, list[str]] = {}
     for one in answer.layouts:
         if one.refused:
-            table.append((str(one.cards), "-", "-", "-", "-", f"refused: {one.refused}"))
+            refused.setdefault(one.refused.replace(f"by {one.tensor}", "by it"), []).append(str(one.cards))
             continue
         longest = f"{one.longest.value:,.0f}" if one.longest and one.longest.value else "does not fit"
         table.append((str(one.cards), *_amounts(one), longest))
-    return columns(table)
+    return [*columns(table), *(f"not on {listed(counts, 'or')}: {why}" for why, counts in refused.items())]
 
 
 def verdict_text(answer: Fit) -> list[str]:
     """In a sentence; below it what would make it fit, a line each."""
     lines = [_VERDICTS[answer.verdict] + (f": {answer.why}." if answer.why else ".")]
     if answer.needed and answer.verdict not in ("fits", "barely"):
-        lines.append(f"It takes {_many(int(answer.needed.value))} {answer.needed.source}: {answer.needed.formula}.")
-    return lines + [f"  {'or ' if index else ''}{change.text}" for index, change in enumerate(answer.changes)]
+        lines.append(
+            f"It takes {cards_word(int(answer.needed.value))} {answer.needed.source}: {answer.needed.formula}."
+        )
+    if answer.changes:
+        does = "makes room" if answer.verdict == "barely" else "would do"
+        lines.append(f"This {does}:" if len(answer.changes) == 1 else f"Any one of these {does}:")
+    return lines + [f"  {change.text}" for change in answer.changes]
 
 
 def variants_text(rows: Sequence[Row], cards: Cards) -> list[str]:
@@ -85,17 +94,17 @@ def _lines(answer: Fit) -> Iterator[tuple[str, str, str, Figure]]:
     held, cards, use = answer.layout, answer.cards, answer.use
     if not cards.cpu:
         given = Figure(cards.memory, "bytes", cards.how, cards.source or cards.name)
-        yield "", format_memory(cards.memory), "a card", given
+        yield "", _memory(cards.memory), "a card", given
         share = Figure(use.utilization, "", "declared", "gpu_memory_utilization")
         yield "x", f"{use.utilization:g}", "the engine's share of it", share
         if held.weights:
-            yield "-", format_memory(held.weights.value), "weights", held.weights
+            yield "-", _memory(held.weights.value), "weights", held.weights
         for line in held.overhead:
-            yield "-", format_memory(line.figure.value), line.label, line.figure
+            yield "-", _memory(line.figure.value), line.label, line.figure
     elif held.weights:
-        yield "", format_memory(held.weights.value), "weights", held.weights
+        yield "", _memory(held.weights.value), "weights", held.weights
     if held.for_kv:
-        yield "=", _signed(held.for_kv.value), "left for the KV cache", held.for_kv
+        yield "=", _memory(held.for_kv.value), "left for the KV cache", held.for_kv
     yield from _cache_lines(answer)
 
 
@@ -105,7 +114,9 @@ def _cache_lines(answer: Fit) -> Iterator[tuple[str, str, str, Figure]]:
         return
     yield "", _small(held.kv_per_token.value), "of KV cache a token", held.kv_per_token
     tokens = length(answer.architecture, answer.use)
-    yield "", format_memory(held.request.value), f"a request of {tokens:,} tokens", held.request
+    yield "", _memory(held.request.value), f"a request of {tokens:,} tokens", held.request
+    if held.for_kv and held.for_kv.value <= 0:
+        return
     yield "", f"{held.kv_tokens.value:,.0f}", "tokens of KV cache", held.kv_tokens
     yield "", f"{held.concurrency.value:.2f}", "such requests at once", held.concurrency
     yield "", f"{held.longest.value:,.0f}", "tokens at most, max_model_len", held.longest
@@ -148,7 +159,7 @@ def _kind(kind: str, count: int, found: Architecture) -> str:
         "sliding": f"of the last {window:,} tokens",
         "chunked": f"of chunks of {window:,} tokens",
         "mla": "of all tokens, by a latent vector",
-        "state": "by a state",
+        "state": "with a state",
     }
     return f"{count} layers {words[kind]}"
 
@@ -169,8 +180,8 @@ def _parameters(weights: Weights) -> str:
 def _amounts(one: Layout) -> tuple[str, str, str, str]:
     room = one.for_kv.value if one.for_kv else 0
     return (
-        format_memory(one.weights.value) if one.weights else "-",
-        _signed(room) if one.for_kv else "-",
+        _memory(one.weights.value) if one.weights else "-",
+        _memory(room) if one.for_kv else "-",
         f"{one.kv_tokens.value:,.0f}" if one.kv_tokens else "-",
         f"{one.concurrency.value:.1f}" if one.concurrency else "-",
     )
@@ -183,11 +194,8 @@ def _source(figure: Figure) -> str:
 def _on(count: int, cards: Cards) -> str:
     if cards.cpu:
         return "on this CPU"
-    of = f" of {cards.count}" if cards.count else ""
-    name = f" {cards.name}" if cards.name else f" of {format_memory(cards.memory)}"
-    return (
-        f"on {count}{of} {'card' if (cards.count or count) == 1 else 'cards'}{name if not cards.name else ',' + name}"
-    )
+    many = f"{count} of {cards_word(cards.count)}" if cards.count else cards_word(count)
+    return f"on {many} of {format_memory(cards.memory)}" + (f" ({cards.name})" if cards.name else "")
 
 
 def _split(held: Layout) -> str:
@@ -198,16 +206,15 @@ def _split(held: Layout) -> str:
     )
 
 
-def _many(count: int) -> str:
-    return "1 card" if count == 1 else f"{count} cards"
-
-
-def _signed(size: float) -> str:
-    return format_memory(size) if size >= 0 else f"-{format_memory(-size)}"
+def _memory(size: float) -> str:
+    """As the tools for GPUs have it; of a tiny model in KiB."""
+    if size < 0:
+        return "-" + _memory(-size)
+    return format_memory(size) if size >= 1 << 20 else _small(size)
 
 
 def _small(size: float) -> str:
-    return f"{size / 1024:g} KiB" if size % 512 == 0 else f"{size:,.0f} B"
+    return f"{size / 1024:.4g} KiB" if size >= 1024 else f"{size:.0f} B"
 
 
 def _count(parameters: int) -> str:

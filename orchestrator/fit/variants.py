@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from orchestrator.fit.advice import fewest
 from orchestrator.fit.layout import BARELY
 from orchestrator.fit.model import Architecture, Cards, Layout, Use, Weights
+from orchestrator.fit.phrases import cards_word, listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def recommended(rows: Sequence[Row], cards: Cards) -> tuple[Row | None, str]:
     """The one to serve, and why: the fewest cards, on them room for two requests, and then the most of each weight."""
     able = [row for row in rows if row.least and row.candidate.supported is not False and _there(row, cards)]
     if not able:
-        return None, "none of them fits" + (f" {_many(cards.count)}" if cards.count else "")
+        return None, "none of them fits" + (f" {cards_word(cards.count)}" if cards.count else "")
     best = min(able, key=lambda row: (row.cards, row.tight, -row.bits, not row.candidate.cached, row.candidate.name))
     return best, _why(best, [row for row in rows if row is not best], cards)
 
@@ -67,7 +68,9 @@ def _there(row: Row, cards: Cards) -> bool:
 
 
 def _why(best: Row, others: Sequence[Row], cards: Cards) -> str:
-    reasons = [f"it takes {_many(best.cards)}" + _where(others, lambda row: row.cards > best.cards, "takes {cards}")]
+    reasons = [
+        f"it takes {cards_word(best.cards)}" + _where(others, lambda row: row.cards > best.cards, "takes {cards}")
+    ]
     if not best.tight and any(row.cards == best.cards and row.tight for row in others):
         fewer = _where(others, lambda row: row.cards == best.cards and row.tight, "serves {at_once:.1f}")
         reasons.append(f"serves {best.at_once:.1f} requests at once{fewer}")
@@ -77,21 +80,13 @@ def _why(best: Row, others: Sequence[Row], cards: Cards) -> str:
         if (row.cards, row.tight) == (best.cards, best.tight) and row.bits < best.bits
     ]
     if coarser:
-        reasons.append(f"keeps more of each weight than {_listed(coarser)}")
+        reasons.append(f"keeps more of each weight than {listed(coarser)}")
     refused = [row.candidate.name for row in others if row.candidate.supported is False]
-    tail = f"; {cards.name or 'such a card'} cannot run {_listed(refused)}" if refused else ""
+    tail = f"; {cards.name or 'such a card'} cannot run {listed(refused)}" if refused else ""
     return "; ".join(reasons) + tail
 
 
 def _where(others: Sequence[Row], wanted: Callable[[Row], bool], what: str) -> str:
     chosen = [row for row in others if row.candidate.supported is not False and wanted(row)]
     each = [f"{row.candidate.name} {what.format(cards=row.cards, at_once=row.at_once)}" for row in chosen]
-    return f", where {_listed(each)}" if each else ""
-
-
-def _many(count: int) -> str:
-    return "1 card" if count == 1 else f"{count} cards"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return f", where {listed(each)}" if each else ""

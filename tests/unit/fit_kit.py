@@ -3,10 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
+from hypothesis import settings
+
 from orchestrator.fit.config import architecture
 from orchestrator.fit.model import Architecture, Cards, Header, Tensor, Weights
 from orchestrator.fit.weights import computed
 
+SOME = settings(max_examples=60, deadline=None)
+"""Enough for functions of a few numbers; no example is timed, for the machine may be busy."""
 GIB = 1 << 30
 ADA = Cards(49140 << 20, count=4, name="RTX 6000 Ada Generation", capability="8.9")
 """The card of many a workstation: 48 GB by name, 49,140 MiB by its driver."""

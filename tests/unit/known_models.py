@@ -128,6 +128,30 @@ MODELS = (
     Known("Phi-3-mini-4k", 3_821_079_552, _config("phi3", 32, 3072, 32, 32, 8192, 32064, 4096, sliding_window=2047)),
     Known("Phi-4", 14_659_507_200, _config("phi3", 40, 5120, 40, 10, 17920, 100352, 16384, sliding_window=None)),
     Known(
+        "Qwen1.5-MoE-A2.7B", 14_315_784_192,
+        _config(
+            "qwen2_moe", 24, 2048, 16, 16, 5632, 151936, 8192, num_experts=60, num_experts_per_tok=4,
+            moe_intermediate_size=1408, shared_expert_intermediate_size=5632, decoder_sparse_step=1,
+        ),
+    ),
+    Known(
+        "Qwen3-Next-80B-A3B", 79_674_391_296,
+        _config(
+            "qwen3_next", 48, 2048, 16, 2, 5120, 151936, 262144, head_dim=256, num_experts=512,
+            num_experts_per_tok=10, moe_intermediate_size=512, shared_expert_intermediate_size=512,
+            decoder_sparse_step=1, mlp_only_layers=[], full_attention_interval=4, linear_num_value_heads=32,
+            linear_num_key_heads=16, linear_key_head_dim=128, linear_value_head_dim=128, linear_conv_kernel_dim=4,
+        ),
+    ),
+    Known(
+        "GLM-4.5-Air", 106_852_251_264,
+        _config(
+            "glm4_moe", 46, 4096, 96, 8, 10944, 151552, 131072, head_dim=128, n_routed_experts=128,
+            n_shared_experts=1, num_experts_per_tok=8, moe_intermediate_size=1408, first_k_dense_replace=1,
+            attention_bias=True, num_nextn_predict_layers=1,
+        ),
+    ),
+    Known(
         "DeepSeek-V2-Lite", 15_706_484_224,
         _config(
             "deepseek_v2", 27, 2048, 16, 16, 10944, 102400, 163840, kv_lora_rank=512, q_lora_rank=None,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fit_kit import ADA, GIB, H100, both, tiny
+from fit_kit import ADA, GIB, H100, SOME, both, tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from known_models import MODELS, QWEN3_32B, QWEN3_32B_AWQ, QWEN3_32B_FP8, QWEN3_32B_GPTQ, Known
@@ -147,6 +147,7 @@ def _made(use: Use, change: Change) -> Use:
     }[change.kind]()
 
 
+@SOME
 @given(
     st.sampled_from(MODELS),
     st.sampled_from([16, 24, 48, 80]),
@@ -260,8 +261,8 @@ def _figures(held: Layout) -> list[Figure]:
 
 
 def test_the_tightest_stage_counts() -> None:
-    # Stages of 21, 22 and 21 layers. The ends weigh more, by their 1.6 GB of vocabulary each less a layer of 1.0 GB; but
-    # the middle one keeps the cache of one layer more, and has room for fewer blocks.
+    # Stages of 21, 22 and 21 layers. The ends weigh more, by 1.6 GB of vocabulary each less a layer of 1.0 GB; but the
+    # middle one keeps the cache of one layer more, and has room for fewer blocks.
     found, weights = both(QWEN3_32B)
     held = layout(found, weights, ADA, replace(NOTES, pipeline=3))
     layer = 2 * (2 * 5120 * 8192 + 2 * 5120 * 1024 + 3 * 5120 * 25600 + 2 * 5120 + 2 * 128)
@@ -301,6 +302,7 @@ _USES = st.builds(
 )  # fmt: skip
 
 
+@SOME
 @given(_MODELS, _CARDS, _USES, st.integers(1, 100_000))
 def test_a_longer_context_never_fits_where_a_shorter_did_not(known: Known, cards: Cards, use: Use, more: int) -> None:
     found, weights = both(known.config)
@@ -308,6 +310,7 @@ def test_a_longer_context_never_fits_where_a_shorter_did_not(known: Known, cards
     assert not longer.fits or layout(found, weights, cards, use).fits
 
 
+@SOME
 @given(_MODELS, _CARDS, _USES, st.floats(0, 0.5))
 def test_more_of_a_card_never_fits_less(known: Known, cards: Cards, use: Use, more: float) -> None:
     found, weights = both(known.config)
@@ -316,6 +319,7 @@ def test_more_of_a_card_never_fits_less(known: Known, cards: Cards, use: Use, mo
     assert wider.fits or not narrow.fits
 
 
+@SOME
 @given(_MODELS, _CARDS, _USES)
 def test_twice_the_cards_never_hold_more_each_nor_keep_fewer_tokens(known: Known, cards: Cards, use: Use) -> None:
     found, weights = both(known.config)
@@ -327,6 +331,7 @@ def test_twice_the_cards_never_hold_more_each_nor_keep_fewer_tokens(known: Known
         assert _value(many.for_kv) >= _value(few.for_kv)
 
 
+@SOME
 @given(_MODELS, _CARDS, _USES)
 def test_the_parts_add_up(known: Known, cards: Cards, use: Use) -> None:
     found, weights = both(known.config)
@@ -338,6 +343,7 @@ def test_the_parts_add_up(known: Known, cards: Cards, use: Use) -> None:
     assert held.fits == (_value(held.longest) >= use.max_model_len)
 
 
+@SOME
 @given(_MODELS, _CARDS)
 def test_the_cards_that_are_needed_do_it_and_fewer_do_not(known: Known, cards: Cards) -> None:
     found, weights = both(known.config)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from fit_kit import tensor, tiny
+from fit_kit import SOME, tensor, tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from known_models import MODELS, QWEN3_32B, QWEN3_32B_AWQ, QWEN3_32B_FP8
@@ -209,6 +209,7 @@ _JSON = st.recursive(
 _FIELDS = sorted({*tiny(), *(key for known in MODELS for key in known.config), "text_config", "vision_config"})
 
 
+@SOME
 @given(st.dictionaries(st.sampled_from(_FIELDS), _JSON, max_size=6))
 def test_no_config_is_too_odd_to_be_read(changed: dict[str, Any]) -> None:
     found = architecture(tiny(**changed))
@@ -268,6 +269,25 @@ def test_a_gguf_file_whose_head_is_tied() -> None:
     part = Header((_blocks("token_embd.weight", "Q8_0", 8.5, 512, 64),), _gguf(), "small.gguf")
     assert gguf_architecture((part,)).tied
     assert gguf_architecture((Header(metadata=_gguf()),)).tied is False
+
+
+def test_a_gguf_file_with_latent_attention() -> None:
+    # DeepSeek-V3: key_length is the latent vector's 512 + 64, key_length_mla a head's 128 + 64.
+    keys = {
+        "block_count": "61", "attention.head_count": "128", "attention.head_count_kv": "1", "embedding_length": "7168",
+        "attention.kv_lora_rank": "512", "attention.q_lora_rank": "1536", "rope.dimension_count": "64",
+        "attention.key_length": "576", "attention.value_length": "512", "attention.key_length_mla": "192",
+        "attention.value_length_mla": "128", "expert_count": "256", "expert_used_count": "8",
+        "expert_feed_forward_length": "2048", "expert_shared_count": "1", "leading_dense_block_count": "3",
+        "feed_forward_length": "18432", "context_length": "163840", "vocab_size": "129280",
+    }  # fmt: skip
+    metadata = {"general.architecture": "deepseek2"} | {f"deepseek2.{key}": value for key, value in keys.items()}
+    found = gguf_architecture((Header(metadata=metadata),))
+    assert (found.model_type, found.head_size, found.v_head_size) == ("deepseek_v2", 192, 128)
+    assert found.attention == BY_NAME["DeepSeek-V3"].attention
+    assert found.experts == BY_NAME["DeepSeek-V3"].experts
+    # The router's correction bias is no key of the metadata: 58 x 256 weights.
+    assert computed(found).parameters == 671_026_419_200 - 58 * 256
 
 
 def test_a_gguf_file_that_says_little() -> None:

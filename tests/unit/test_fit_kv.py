@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fit_kit import ADA, GIB, H100, tiny
+from fit_kit import ADA, GIB, H100, SOME, tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from known_models import MODELS, QWEN3_32B, Known
@@ -184,12 +184,14 @@ def test_the_engines_defaults() -> None:
 _USES = st.builds(Use, tensor=st.sampled_from([1, 2, 4, 8]), kv_cache_dtype=st.sampled_from(["auto", "fp8"]))
 
 
+@SOME
 @given(st.sampled_from(MODELS), _USES, st.integers(1, 200_000), st.integers(1, 50_000))
 def test_a_longer_request_never_takes_less(known: Known, use: Use, tokens: int, more: int) -> None:
     held = _held(architecture(known.config), use)
     assert held.request(tokens) <= held.request(tokens + more)
 
 
+@SOME
 @given(st.sampled_from(MODELS), _USES, st.integers(0, 64 * GIB), st.integers(1, 200_000))
 def test_the_longest_that_fits_fits_and_one_more_does_not(known: Known, use: Use, memory: int, most: int) -> None:
     held = _held(architecture(known.config), use)
@@ -200,6 +202,7 @@ def test_the_longest_that_fits_fits_and_one_more_does_not(known: Known, use: Use
     assert longest == most or held.request(longest + 1) > usable
 
 
+@SOME
 @given(st.sampled_from(MODELS), st.sampled_from([1, 2, 4]))
 def test_more_cards_never_keep_more_each(known: Known, cards: int) -> None:
     found = architecture(known.config)

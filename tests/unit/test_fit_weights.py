@@ -4,7 +4,7 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
-from fit_kit import awq, both, header, plain, tensor, tiny
+from fit_kit import SOME, awq, both, header, plain, tensor, tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from known_models import MODELS, QWEN3_32B, QWEN3_32B_AWQ, QWEN3_32B_FP8, QWEN3_32B_GPTQ, Known
@@ -309,14 +309,18 @@ def _refused(known: Known, cards: int) -> Any:
     return refusals(architecture(known.config), Use(tensor=cards))
 
 
+@SOME
 @given(st.sampled_from(MODELS), st.integers(1, 5))
 def test_more_cards_never_hold_more_each(known: Known, power: int) -> None:
     found, weights = both(known.config)
     fewer, more = Use(tensor=2 ** (power - 1)), Use(tensor=2**power)
+    if next(refusals(found, more), ""):
+        return
     assert card_bytes(weights, found, more, 0) <= card_bytes(weights, found, fewer, 0)
     assert card_bytes(weights, found, more, 0) >= weights.bytes / 2**power * 0.999
 
 
+@SOME
 @given(st.sampled_from(MODELS), st.integers(1, 8))
 def test_stages_hold_all_layers_once(known: Known, count: int) -> None:
     layers = architecture(known.config).layers
