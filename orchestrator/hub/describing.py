@@ -48,21 +48,26 @@ class HubDescriber(HubReader):
 
     def variants(self, wanted: Deployment, named: Sequence[str] = ()) -> tuple[Form, ...]:
         """The forms of the model that ``wanted`` names, and those that are ``named`` (OWNER/NAME, OWNER/NAME:QUANT):
-        the base first. Where the Hub cannot be asked, those that are here under their owner's names. Of a GGUF
-        repository one model, by its size alone: its header holds a vocabulary."""
+        the base first. Where the Hub cannot be asked, those that are here under their owner's names. Of a repository
+        with several GGUF models the usual one."""
         reach = self._access(wanted)
         model = _use(wanted)
         base, listed = self._relatives(wanted, reach, model)
         here = [Listed(name) for name in expected(base) if Repo(reach.cache, name).commits()]
         chosen = choose_relatives(base, (*listed, *here), [*dict.fromkeys((model.repo, *named))])
-        asked = [_at(wanted, one.repo) for one in chosen]
-        told = self._described(asked)
-        return tuple(self._filled(reach, one, found) for one, found in zip(chosen, told, strict=True))
+        told = self._described([_at(wanted, one.repo) for one in chosen])
+        names = [_one_model(one.repo, model, found) for one, found in zip(chosen, told, strict=True)]
+        again = [index for index, (one, name) in enumerate(zip(chosen, names, strict=True)) if name != one.repo]
+        for index, found in zip(again, self._described([_at(wanted, names[index]) for index in again]), strict=True):
+            told[index] = found
+        return tuple(self._filled(reach, *one) for one in zip(chosen, names, told, strict=True))
 
     # ---------------------------------------------------------------------------------------------------- one by one
 
     def _described(self, wanted: Sequence[Deployment]) -> list[Told | FetchFailed]:
         """What is here as it is; the rest is asked for in one go. All with one environment."""
+        if not wanted:
+            return []
         reach, uses = self._access(wanted[0]), [_use(one) for one in wanted]
         commits = [self._commit(reach, one.spec, use) for one, use in zip(wanted, uses, strict=True)]
         found: list[Told | FetchFailed | None] = [
@@ -143,23 +148,16 @@ class HubDescriber(HubReader):
             return base_of(use.repo, ()), ()
         return told["base"], tuple(Listed(one["repo"], tuple(one["tags"]), one["downloads"]) for one in told["listed"])
 
-    def _filled(self, reach: Access, one: Relative, told: Told | FetchFailed) -> Form:
+    def _filled(self, reach: Access, one: Relative, name: str, told: Told | FetchFailed) -> Form:
+        one = replace(one, repo=name)
         if isinstance(told, FetchFailed):
             return replace(one, why=str(told)), None
         found, files = told
-        use = _use_of(one.repo)
-        if not found.kind and (quant := usual_quant([file.path for file in files])):
-            use = replace(use, variant=quant)
-            choice = choose(files, use)
-            weights = [file for file in choice.files if file.path.endswith(".gguf")]
-            disk = sum(file.size for file in weights)
-            found = replace(found, kind="gguf", files=len(weights), disk=disk, notes=())
-            one = replace(one, repo=f"{one.repo}:{quant}")
-        scheme = quantization(found.config) if found.config and found.kind != "gguf" else None
-        kind, bits, how = kind_of(one.repo.partition(":")[0], found.tags, scheme)
-        if found.config and scheme is None and found.kind != "gguf":
-            kind, bits, how = "base", 0, "declared"
-        share = self._share(reach, use, found, files)
+        kind, bits, how = one.kind, one.bits, one.how
+        if found.config and found.kind != "gguf":
+            scheme = quantization(found.config)
+            kind, bits, how = kind_of(name, found.tags, scheme) if scheme else ("base", 0, "declared")
+        share = self._share(reach, _use_of(name), found, files)
         why = str(found.error) if found.error else ""
         filled = replace(one, kind=kind, bits=bits, how=how, disk=found.disk, cached=share, gated=found.gated, why=why)
         return filled, found
@@ -174,6 +172,16 @@ def _use(wanted: Deployment) -> RepoUse:
     if use is None:
         raise FetchFailed("ask the Hub about a model", "it is served from a folder", "name a repository: OWNER/NAME")
     return use
+
+
+def _one_model(name: str, model: RepoUse, told: Told | FetchFailed) -> str:
+    """With a quantization, where a repository has several GGUF models: ``model`` says its own."""
+    if name == model.repo and model.variant:
+        return f"{name}:{model.variant}"
+    if isinstance(told, FetchFailed) or told[0].kind or ":" in name:
+        return name
+    quant = usual_quant(file.path for file in told[1])
+    return f"{name}:{quant}" if quant else name
 
 
 def _use_of(name: str) -> RepoUse:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -211,6 +212,14 @@ def test_offline_must_ask_nobody(hub: Hub, describer: HubDescriber) -> None:
 # --------------------------------------------------------------------------------------------------------- variants
 
 
+def gguf_of(blocks: int) -> bytes:
+    """One tensor of Q8_0, 34 bytes a block."""
+    name = struct.pack("<Q", 1) + b"w"
+    info = name + struct.pack("<IQIQ", 1, 32 * blocks, 8, 0)
+    header = b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + info
+    return header + b"\0" * (-len(header) % 32 + 34 * blocks)
+
+
 @pytest.fixture
 def family(hub: Hub) -> Hub:
     """A model with three forms of its owner's and one of somebody else's."""
@@ -219,7 +228,7 @@ def family(hub: Hub) -> Hub:
     hub.add(f"{BASE}-AWQ", model(CONFIG | awq), labels=[TREE], downloads=500)
     fp8 = {"quantization_config": {"quant_method": "fp8"}}
     hub.add(f"{BASE}-FP8", model(CONFIG | fp8), labels=["fp8"], downloads=400)
-    gguf = {f"m-{quant}.gguf": b"x" * size for quant, size in (("Q8_0", 3000), ("Q4_K_M", 2000))}
+    gguf = {f"m-{quant}.gguf": gguf_of(blocks) for quant, blocks in (("Q8_0", 900), ("Q4_K_M", 500))}
     hub.add(f"{BASE}-GGUF", gguf, labels=[TREE], downloads=300)
     hub.add("else/m-NVFP4", model(), labels=[TREE], downloads=9, gated=True)
     hub.add("else/m-AWQ", model(), labels=[TREE], downloads=9999)
@@ -237,20 +246,27 @@ def test_the_forms_of_a_model_must_be_found_by_tree_and_by_name(family: Hub, des
         (f"{BASE}-GGUF:Q4_K_M", "gguf", 0, "assumed"),
     ]
     disk = 2 * len(weights("a1", "b1"))
-    assert [one.disk for one, _ in found] == [disk, disk, disk, disk, 2000]
+    assert [one.disk for one, _ in found] == [disk, disk, disk, disk, len(gguf_of(500))]
     assert [one.cached for one, _ in found] == [0.0] * 5
     refused = found[3][0]
     assert refused.gated
     assert "it is gated" in refused.why
     described = [told for _, told in found if told]
-    assert [one.bytes for one in described] == [4 * MIB, 4 * MIB, 4 * MIB, 0, 0]
-    assert family.sent("gguf") == 0
+    assert [one.bytes for one in described] == [4 * MIB, 4 * MIB, 4 * MIB, 0, 500 * 34]
+    assert family.sent("Q8_0.gguf") == 0
 
 
 def test_a_quantized_form_must_lead_to_the_same_family(family: Hub, describer: HubDescriber) -> None:
     found = [one.repo for one, _ in describer.variants(wanted(f"{BASE}-AWQ"))]
     assert found[:2] == [BASE, f"{BASE}-AWQ"]
     assert set(found) == {BASE, f"{BASE}-AWQ", f"{BASE}-FP8", "else/m-NVFP4", f"{BASE}-GGUF:Q4_K_M"}
+
+
+def test_a_gguf_model_that_is_named_must_be_the_one_that_is_told(family: Hub, describer: HubDescriber) -> None:
+    found = {one.repo: one for one, _ in describer.variants(wanted(f"{BASE}-GGUF:Q8_0"))}
+    assert found[f"{BASE}-GGUF:Q8_0"].disk == len(gguf_of(900))
+    assert BASE in found
+    assert f"{BASE}-GGUF:Q4_K_M" not in found
 
 
 def test_what_a_person_names_must_be_looked_at_and_a_wrong_name_said(family: Hub, describer: HubDescriber) -> None:
