@@ -14,7 +14,20 @@ from orchestrator.fit.weights import DTYPES, WIDTHS
 PADDING = 64
 """Rows of the vocabulary come in multiples of this."""
 
-_ONLINE = {"fp8": 1.0, "bitsandbytes": 0.5 + 4 / 64, "int8": 1.0, "mxfp8": 1.0 + 1 / 32, "experts_int8": 1.0}
+FINEST = 32
+"""Weights of an expert that share a scale once the engine has spread it; older ones keep the file's, and refuse."""
+
+_ONLINE = {
+    "fp8": 1.0,
+    "fp8_per_tensor": 1.0,
+    "fp8_per_channel": 1.0,
+    "fp8_per_block": 1.0 + 4 / 128**2,
+    "int8_per_channel_weight_only": 1.0,
+    "mxfp8": 1.0 + 1 / 32,
+    "nvfp4_per_token": 0.5 + 1 / 16,
+    "bitsandbytes": 0.5 + 4 / 64,
+    "experts_int8": 1.0,
+}
 """Bytes a weight when the engine converts plain weights as it loads them."""
 
 
@@ -62,18 +75,22 @@ def _pairs(pairs: int, cards: int) -> Iterator[str]:
 
 
 def _widths(found: Architecture, cards: int) -> Iterator[str]:
-    """The feed-forward part is cut across its width, and a quantized one not through the middle of a group."""
+    """The feed-forward part is cut across its width, and a quantized one not through the middle of a group. Experts'
+    scales are spread finer where that helps, down to `FINEST`."""
     scheme, experts = found.quantization, found.experts
+    step = max(scheme.block[0], scheme.group, 1) if scheme and scheme.method != "mxfp4" else 1
     dense = found.intermediate if not experts or experts.dense else 0
-    for name, width in (("feed-forward width", dense), ("expert's width", experts.width if experts else 0)):
-        if not width:
-            continue
-        step = max(scheme.block[0], scheme.group, 1) if scheme else 1
-        if width % cards:
-            yield f"the {name} of {width} is not divisible by {cards}"
-        elif scheme and scheme.method != "mxfp4" and step > 1 and (width // cards) % step:
-            part = f"{width} / {cards} = {width // cards}"
-            yield f"the {name} on each card, {part}, is no multiple of the {step} weights that share a scale"
+    yield from _width("feed-forward width", dense, cards, step)
+    if experts:
+        yield from _width("expert's width", experts.width, cards, min(step, FINEST))
+
+
+def _width(name: str, width: int, cards: int, step: int) -> Iterator[str]:
+    if width % cards:
+        yield f"the {name} of {width} is not divisible by {cards}"
+    elif width // cards % step:
+        part = f"{width} / {cards} = {width // cards}"
+        yield f"the {name} on each card, {part}, is no multiple of the {step} weights that share a scale"
 
 
 def _is_here(part: Part, found: Architecture, layers: range, stage: int, count: int) -> bool:
@@ -89,9 +106,13 @@ def _size(part: Part, found: Architecture, use: Use) -> float:
     """Bytes once loaded: plain weights take the engine's dtype, or what it is told to convert them to."""
     if not part.parameters or part.dtype not in WIDTHS:
         return part.bytes
-    if part.place == "layers" and part.split != "copied" and not found.quantization and use.quantization in _ONLINE:
+    if use.quantization in _ONLINE and not found.quantization and _is_converted(part, use.quantization):
         return part.parameters * _ONLINE[use.quantization]
     return part.parameters * WIDTHS[DTYPES[engine_dtype(found, use)]]
+
+
+def _is_converted(part: Part, method: str) -> bool:
+    return part.place == "layers" and part.split != "copied" and (part.split == "experts" or method != "experts_int8")
 
 
 def _share(part: Part, found: Architecture, cards: int) -> float:

@@ -265,6 +265,12 @@ def test_weights_that_are_converted_as_they_are_loaded() -> None:
     # The matrices of both layers take a byte instead of two; norms, embeddings and head stay.
     matrices = 2 * (2 * 64 * 128 + 2 * 64 * 64 + 3 * 64 * 128)
     assert _card(tiny()) - _card(tiny(), quantization="fp8") == matrices
+    assert _card(tiny(), quantization="experts_int8") == _card(tiny(), quantization="unheard_of") == _card(tiny())
+    mixture = tiny(**MOE)  # 2 layers of 8 experts of 3 x 64 x 32
+    assert _card(mixture) - _card(mixture, quantization="experts_int8") == 2 * 8 * 3 * 64 * 32
+    assert _card({**tiny(), "quantization_config": AWQ}, quantization="fp8") == _card(
+        {**tiny(), "quantization_config": AWQ}
+    )
 
 
 REFUSED = {
@@ -272,10 +278,9 @@ REFUSED = {
     "71 attention heads are not divisible by 2": (BY_NAME["Falcon-7B"].config, 2),
     "4 KV heads neither divide 6 nor are divided by it": (tiny(num_attention_heads=12, num_key_value_heads=4), 6),
     "a vocabulary of 512 rows is not divisible by 3": (tiny(num_attention_heads=6, num_key_value_heads=3), 3),
-    # 768 / 4 = 192, and a scale holds for 128 weights.
-    "the expert's width on each card, 768 / 4 = 192, is no multiple of the 128 weights that share a scale": (
+    "the expert's width on each card, 768 / 32 = 24, is no multiple of the 32 weights that share a scale": (
         {**BY_NAME["Qwen3-30B-A3B"].config, "quantization_config": QWEN3_32B_FP8["quantization_config"]},
-        4,
+        32,
     ),
     "the feed-forward width on each card, 29568 / 2 = 14784, is no multiple of the 128 weights that share a scale": (
         {**BY_NAME["Qwen2.5-72B"].config, "quantization_config": AWQ},
@@ -289,6 +294,12 @@ def test_what_the_engine_refuses(why: str) -> None:
     config, cards = REFUSED[why]
     assert next(refusals(architecture(config), Use(tensor=cards))) == why
     assert list(refusals(architecture(config), Use(tensor=1))) == []
+
+
+def test_experts_are_cut_through_a_block_whose_scale_can_be_spread() -> None:
+    # 768 / 4 = 192 is no multiple of 128; with a scale for each 64 it comes out even.
+    config = {**BY_NAME["Qwen3-30B-A3B"].config, "quantization_config": QWEN3_32B_FP8["quantization_config"]}
+    assert list(refusals(architecture(config), Use(tensor=4))) == []
 
 
 def test_more_stages_than_layers_are_refused() -> None:
