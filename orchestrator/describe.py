@@ -28,6 +28,7 @@ LONGEST = 2 << 20
 beginning is wanted."""
 SUM_WITHIN = 4096
 """Bytes of such an index."""
+NOTES = 12
 INDEX = ".safetensors.index.json"
 WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".tensors")
 
@@ -56,7 +57,14 @@ def describe(place: str, files: Sequence[RemoteFile], use: RepoUse, piece: Piece
         found = replace(found, notes=(*found.notes, *index.lacks(weights)))
     except HubRefused as error:
         found = replace(found, error=error)
-    return replace(found, read=sum(counted.came))
+    return replace(found, notes=_few(found.notes), read=sum(counted.came))
+
+
+def _few(notes: Sequence[str]) -> tuple[str, ...]:
+    """What is wrong with one of a hundred files is mostly wrong with all."""
+    return (
+        tuple(notes) if len(notes) <= NOTES else (*notes[: NOTES - 1], f"and {len(notes) - NOTES + 1} more like these")
+    )
 
 
 @dataclass(slots=True)

@@ -29,6 +29,11 @@ def folder(place: Path, load_format: str = "auto", variant: str = "") -> Descrip
     except OSError as error:
         do = "name a folder with config.json and weights, or a .gguf file"
         raise HostError(f"read {place}", (error.strerror or str(error)).lower(), do) from error
+    if flat.is_repo(place):
+        name = flat.repo_of(place) or "the repository"
+        raise HostError(
+            f"read {place}", "it is a repository in the Hub's cache, of any number of commits", f"name {name}"
+        )
     held = flat.files_of(place)[0].items()
     files = [RemoteFile(path, found.st_size, "") for path, found in sorted(held) if stat.S_ISREG(found.st_mode)]
     use = RepoUse("model", str(place), load_format=load_format, variant=variant)

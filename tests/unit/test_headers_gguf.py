@@ -229,7 +229,7 @@ def test_what_was_written_is_read(told: Any, order: str, version: int, types: li
     assert len(found.notes) == (order == ">")
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(st.integers(0, 300), st.binary(max_size=12), st.sampled_from([None, 40, 400, 1 << 40]))
 def test_damaged_bytes_are_read_or_refused(place: int, damage: bytes, size: int | None) -> None:
     data = bytearray(SMALL.file())

@@ -133,6 +133,20 @@ def test_what_cannot_be_looked_at_is_refused(tmp_path: Path) -> None:
         headers.gguf(tmp_path / "no.gguf")
 
 
+def test_a_repository_in_the_hubs_cache_is_to_be_named(tmp_path: Path) -> None:
+    top = tmp_path / "models--org--m"
+    laid(top / "snapshots" / ("a" * 40), sharded())
+    with pytest.raises(HostError, match=r"it is a repository in the Hub's cache, .*; name org/m$"):
+        headers.folder(top)
+    assert headers.folder(top / "snapshots" / ("a" * 40)).complete
+
+
+def test_the_same_trouble_with_a_hundred_files_is_told_in_a_few_lines(tmp_path: Path) -> None:
+    found = headers.folder(laid(tmp_path, {f"model-{number:05}.safetensors": b"abc" for number in range(99)}))
+    assert len(found.notes) == 12
+    assert found.notes[-1] == "and 89 more like these"
+
+
 def test_a_pipe_under_a_files_name_is_passed_over(tmp_path: Path) -> None:
     laid(tmp_path, {"model.safetensors": ONE})
     os.mkfifo(tmp_path / "config.json")

@@ -185,7 +185,6 @@ almost = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300)
 @given(st.dictionaries(st.text(max_size=5) | st.just("__metadata__"), anything | almost, max_size=5))
 def test_any_json_is_read_and_each_entry_is_a_tensor_or_a_note(header: dict[str, Any]) -> None:
     found = read(with_length(json.dumps(header)))
