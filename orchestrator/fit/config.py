@@ -19,6 +19,8 @@ _POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_leng
 _TEXT = ("text_config", "llm_config", "language_config", "thinker_config")
 _STRETCHED = ("su", "longrope", "llama3", "mrope", "default", "proportional")
 """Kinds of rope scaling that a model's own limit already counts in."""
+MOST_LAYERS = 10_000
+"""A config that tells of more is no config; each layer is an entry of its own."""
 
 
 def architecture(config: Config, source: str = "config.json") -> Architecture:
@@ -27,6 +29,7 @@ def architecture(config: Config, source: str = "config.json") -> Architecture:
     kin = family(word(text, "model_type") or word(config, "model_type"))
     text = {**kin.defaults, **{key: value for key, value in text.items() if value is not None}}
     layers = number(text, "num_hidden_layers", "n_layer", "num_layers", "n_layers")
+    layers = layers if layers <= MOST_LAYERS else 0
     hidden = number(text, "hidden_size", "n_embd", "d_model", "dim")
     heads = number(text, "num_attention_heads", "n_head", "n_heads", "num_heads")
     base, head_size = _attention(text, hidden, heads)

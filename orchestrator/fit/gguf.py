@@ -67,7 +67,7 @@ def _value(metadata: Mapping[str, str], key: str) -> object:
         return None
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

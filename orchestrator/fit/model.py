@@ -184,12 +184,25 @@ class Weights:
     unsure: tuple[str, ...] = ()
 
     @property
+    def loaded(self) -> tuple[Part, ...]:
+        return tuple(part for part in self.parts if part.place != "unused")
+
+    @property
     def parameters(self) -> int:
-        return sum(part.parameters for part in self.parts if part.place != "unused")
+        return sum(part.parameters for part in self.loaded)
 
     @property
     def bytes(self) -> int:
-        return sum(part.bytes for part in self.parts if part.place != "unused")
+        return sum(part.bytes for part in self.loaded)
+
+    @property
+    def by_dtype(self) -> Mapping[str, tuple[int, int]]:
+        """(parameters, bytes) of each dtype, the largest first."""
+        sums: dict[str, tuple[int, int]] = {}
+        for part in self.loaded:
+            parameters, size = sums.get(part.dtype, (0, 0))
+            sums[part.dtype] = parameters + part.parameters, size + part.bytes
+        return dict(sorted(sums.items(), key=lambda item: -item[1][1]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,16 +165,12 @@ def _kind(kind: str, count: int, found: Architecture) -> str:
 
 
 def _parameters(weights: Weights) -> str:
-    sums: dict[str, list[int]] = {}
-    for part in weights.parts:
-        if part.place != "unused":
-            held = sums.setdefault(part.dtype, [0, 0])
-            held[0] += part.parameters
-            held[1] += part.bytes
-    ordered = sorted(sums.items(), key=lambda item: -item[1][1])
-    listed = ", ".join(f"{format_size(size)} {dtype}" for dtype, (_, size) in ordered[:_DTYPES])
-    more = f" and {len(ordered) - _DTYPES} more" if len(ordered) > _DTYPES else ""
-    return f"{_count(weights.parameters)} parameters, {format_size(weights.bytes)} ({listed}{more}; {weights.how})"
+    kinds = list(weights.by_dtype.items())
+    listed_kinds = ", ".join(f"{format_size(size)} {dtype}" for dtype, (_, size) in kinds[:_DTYPES])
+    more = f" and {len(kinds) - _DTYPES} more" if len(kinds) > _DTYPES else ""
+    return (
+        f"{_count(weights.parameters)} parameters, {format_size(weights.bytes)} ({listed_kinds}{more}; {weights.how})"
+    )
 
 
 def _amounts(one: Layout) -> tuple[str, str, str, str]:

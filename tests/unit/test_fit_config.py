@@ -218,6 +218,22 @@ def test_no_config_is_too_odd_to_be_read(changed: dict[str, Any]) -> None:
     assert architecture(changed).source == "config.json"
 
 
+@SOME
+@given(
+    st.dictionaries(
+        st.sampled_from([*_FIELDS, "block_count", "attention.head_count"]), st.text(max_size=8) | st.just("[" * 9999)
+    )
+)
+def test_no_metadata_is_too_odd_to_be_read(changed: dict[str, str]) -> None:
+    metadata = _gguf() | {f"qwen3.{key}": value for key, value in changed.items()}
+    assert gguf_architecture((Header(metadata=metadata),)).model_type == "qwen3"
+
+
+def test_a_config_of_a_billion_layers_is_not_believed() -> None:
+    found = architecture(tiny(num_hidden_layers=1 << 30))
+    assert (found.layers, found.attention, found.unknown) == (0, (), ("num_hidden_layers",))
+
+
 def _gguf(**metadata: str) -> dict[str, str]:
     return {
         "general.architecture": "qwen3",

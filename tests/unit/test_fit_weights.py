@@ -48,6 +48,16 @@ def test_published_files_of_quantized_models_to_the_byte() -> None:
     assert both(BY_NAME["gpt-oss-20b"].config)[1].bytes == 13_761_264_768
 
 
+def test_parameters_and_bytes_of_each_dtype() -> None:
+    # Embeddings, head and norms in two bytes; the layers' matrices in half of one, with their scales and zero points.
+    plain_ = 2 * 151936 * 5120 + 5120 + 64 * (2 * 5120 + 2 * 128)
+    packed = 32_762_123_264 - plain_
+    kinds = both(QWEN3_32B_AWQ)[1].by_dtype
+    assert list(kinds) == ["awq 4 bit", "F16"]
+    assert kinds["F16"] == (plain_, 2 * plain_)
+    assert kinds["awq 4 bit"] == (packed, packed // 2 + packed // 128 * 2 + packed // 128 // 2)
+
+
 def test_a_quantized_model_has_as_many_weights_as_the_plain_one() -> None:
     for config in (QWEN3_32B_AWQ, QWEN3_32B_FP8, QWEN3_32B_GPTQ):
         assert both(config)[1].parameters == 32_762_123_264
@@ -337,6 +347,37 @@ def test_stages_hold_all_layers_once(known: Known, count: int) -> None:
     layers = architecture(known.config).layers
     held = [layer for stage in stages(layers, count) for layer in stage]
     assert held == list(range(layers))
+
+
+_PARTS = (
+    "model",
+    "layers",
+    "0",
+    "1",
+    "7",
+    "visual",
+    "self_attn",
+    "mlp",
+    "experts",
+    "q_proj",
+    "qkv_proj",
+    "gate",
+    "norm",
+)
+_NAMES = st.lists(st.sampled_from(_PARTS) | st.text(max_size=6), min_size=1, max_size=6).map(".".join)
+_ENDS = st.sampled_from(["weight", "bias", "qweight", "scales", "weight_scale_inv", "up_proj_blocks", "inv_freq", ""])
+
+
+@SOME
+@given(
+    st.lists(st.tuples(_NAMES, _ENDS, st.sampled_from(["BF16", "U8", "I32"]), st.integers(0, 99), st.integers(0, 99)))
+)
+def test_every_byte_of_every_file_is_counted_once(drawn: list[tuple[str, str, str, int, int]]) -> None:
+    tensors = [tensor(f"{name}.{end}", dtype, rows, columns) for name, end, dtype, rows, columns in drawn]
+    for config in (tiny(), tiny(quantization_config=AWQ), {}):
+        read = measured([header(tensors)], architecture(config))
+        assert sum(part.bytes for part in read.parts) == sum(one.bytes for one in tensors)
+        assert all(part.parameters >= 0 and part.bytes >= 0 for part in read.parts)
 
 
 def test_nothing_at_all_weighs_nothing() -> None:
