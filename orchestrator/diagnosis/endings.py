@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from orchestrator.diagnosis.errors_of import find
 from orchestrator.diagnosis.model import Ending, Line
 from orchestrator.model import Scalar
 
@@ -13,6 +14,7 @@ CONDITIONS: Mapping[str, Callable[[Ending, Sequence[Line]], bool]] = {
     "waited": lambda ending, _: ending.timed_out or ending.hung,  # it lived, and somebody had waited long enough
     "oom_killed": lambda ending, _: ending.oom_killed is True,
     "not_oom_killed": lambda ending, _: ending.oom_killed is not True,
+    "wordless": lambda ending, lines: find(lines, ending).first is None,  # no process says what the matter is
     "silent": lambda _, lines: not any(line.level and line.process for line in lines),
 }
 """What may stand in `Signature.endings`, beside "signal N", "code N" and "fact NAME"."""
