@@ -54,8 +54,11 @@ class Screen:
         if text:
             self.clear()
         left = text.encode(errors="surrogateescape")
-        while left:
-            left = left[os.write(STDOUT, left) :]
+        try:
+            while left:
+                left = left[os.write(STDOUT, left) :]
+        except BrokenPipeError:
+            raise BrokenPipeError from None  # with its number typer would take it for its own, and end with 1
 
 
 def _width() -> int:
