@@ -6,7 +6,9 @@ reported on this host takes the place of all of them.
 
 from collections.abc import Iterator
 
-from orchestrator.fit.fields import number
+from orchestrator.fit.config import context
+from orchestrator.fit.families import family
+from orchestrator.fit.fields import number, real
 from orchestrator.fit.kv import batched_tokens, engine_dtype, sequences
 from orchestrator.fit.model import Architecture, Cards, Figure, Line, Seen, Use
 from orchestrator.fit.weights import DTYPES, WIDTHS
@@ -43,6 +45,8 @@ def _assumed(found: Architecture, use: Use, cards: Cards) -> Iterator[Line]:
         yield Line(
             "CUDA graphs", Figure(size, "bytes", "assumed", "what engines report for graphs of such a depth", formula)
         )
+    if rotary := rotary_table(found, use):
+        yield Line("rotary positions", rotary)
     if unfolded := _mla_copies(found, use):
         yield Line("MLA's projections, unfolded", unfolded)
     many = use.tensor * use.pipeline > 1
@@ -71,6 +75,21 @@ def activations(found: Architecture, use: Use, cards: Cards) -> Figure:
         return Figure(sampling, "bytes", "assumed", "sampling for max_num_seqs requests at once", formula)
     formula = f"{tokens:,} tokens x {wide:,} values x {width} B"
     return Figure(forward, "bytes", "assumed", "a layer on max_num_batched_tokens tokens", formula)
+
+
+def rotary_table(found: Architecture, use: Use) -> Figure | None:
+    """Sines and cosines of every position, in the engine's dtype: engines count them to what loading took."""
+    if family(found.model_type).positions is not None or not found.heads:
+        return None
+    size = number(found.raw, "qk_rope_head_dim", "rotary_dim") or found.head_size
+    size = round(size * (real(found.raw, "partial_rotary_factor", "rotary_pct") or 1))
+    positions, width = context(found), WIDTHS[DTYPES[engine_dtype(found, use)]]
+    formula = f"{positions:,} positions x {size} x {width} B"
+    return (
+        Figure(positions * size * width, "bytes", "computed", "how the engine prepares them", formula)
+        if positions
+        else None
+    )
 
 
 def _mla_copies(found: Architecture, use: Use) -> Figure | None:

@@ -17,6 +17,15 @@ ADA = Cards(49140 << 20, count=4, name="RTX 6000 Ada Generation", capability="8.
 H100 = Cards(80 * GIB, count=8, name="H100", capability="9.0")
 WIDTH = {"BF16": 2, "F16": 2, "F32": 4, "I32": 4, "U8": 1, "F8_E4M3": 1, "I64": 8}
 
+LINEAR = {
+    "model_type": "qwen3_5_text", "num_hidden_layers": 32, "hidden_size": 4096, "num_attention_heads": 16,
+    "num_key_value_heads": 4, "head_dim": 256, "full_attention_interval": 4, "vocab_size": 248320,
+    "linear_num_key_heads": 16, "linear_num_value_heads": 32, "linear_key_head_dim": 128,
+    "linear_value_head_dim": 128, "linear_conv_kernel_dim": 4, "mamba_ssm_dtype": "float32",
+    "torch_dtype": "bfloat16", "max_position_embeddings": 262144, "intermediate_size": 12288,
+}  # fmt: skip
+"""A Qwen3.5 of 9 billion: one layer in four looks at everything, the others keep a state."""
+
 
 def tiny(**more: Any) -> dict[str, Any]:
     """A Qwen3 that fits in a test: two layers of width 64, 4 heads and 2 KV heads of 32, 512 tokens known."""

@@ -15,7 +15,7 @@ from orchestrator.fit.advice import fewest, fit
 from orchestrator.fit.changes import Variant
 from orchestrator.fit.layout import layout, length, splits
 from orchestrator.fit.model import Architecture, Cards, Change, Figure, Fit, Layout, Seen, Use, Weights
-from orchestrator.fit.overhead import activations, overhead
+from orchestrator.fit.overhead import activations, overhead, rotary_table
 from orchestrator.fit.variants import Candidate, compare, recommended
 
 NOTES = Use(max_model_len=40960, utilization=0.9)
@@ -45,10 +45,10 @@ def test_it_fits_two_cards_tightly() -> None:
     answer = _fit(QWEN3_32B, replace(NOTES, tensor=2))
     assert answer.verdict == "fits"
     # 0.9 x 49,140 MiB, less half of the weights (norms whole), sampling of 256 x 151,936 logits of 22 bytes,
-    # 64 x 86 pieces of graph of 180 KiB, and 650 MiB of workspaces and buffers.
+    # 64 x 86 pieces of graph of 180 KiB, 40,960 rotary positions of 128, and 650 MiB of workspaces and buffers.
     norms = 2 * (64 * (2 * 5120 + 2 * 128) + 5120)
     weights = (65_524_246_528 - norms) // 2 + norms
-    beside = 256 * 151_936 * 22 + 64 * 86 * 180 * 1024 + 650 * MIB
+    beside = 256 * 151_936 * 22 + 64 * 86 * 180 * 1024 + 40960 * 128 * 2 + 650 * MIB
     left = int(49140 * MIB * 0.9) - weights - beside
     assert _value(answer.layout.for_kv) == left
     # A block of 16 tokens takes 64 layers x 2 x 4 heads x 128 x 2 bytes x 16 = 2 MiB, a request 2,560 of them.
@@ -236,9 +236,26 @@ def test_what_the_engine_needs_beside_weights_and_cache() -> None:
     assert lines["libraries' workspaces and NCCL's buffers"].value == 650 * MIB
     # 27 layers x 512 x 16 heads of 128 + 128, in two bytes, over two cards
     assert lines["MLA's projections, unfolded"].value == 27 * 512 * 16 * 256 * 2 // 2
+    assert lines["rotary positions"].value == 163840 * 64 * 2
     assert {figure.how for figure in lines.values()} == {"assumed", "computed"}
     eager = [line.label for line in overhead(found, Use(eager=True), ADA)]
-    assert eager == ["activations, at their peak", "MLA's projections, unfolded", "libraries' workspaces"]
+    assert "CUDA graphs" not in eager
+    assert len(eager) == len(lines) - 1
+
+
+def test_what_loading_took_as_an_engine_reported() -> None:
+    # Llama-3.1-8B-Instruct: "Model loading took 14.9889 GiB"; weights of 14.957 GiB, 131,072 positions of 128.
+    found, weights = both(BY_NAME["Llama-3.1-8B"].config)
+    rotary = rotary_table(found, Use())
+    assert _value(rotary) == 131_072 * 128 * 2
+    assert (weights.bytes + _value(rotary)) / GIB == pytest.approx(14.9889, abs=0.001)
+
+
+def test_only_rotary_models_have_rotary_positions() -> None:
+    gpt2 = tiny(model_type="gpt2", n_positions=1024)
+    assert rotary_table(both(gpt2)[0], Use()) is None
+    half = both(tiny(partial_rotary_factor=0.5))[0]
+    assert _value(rotary_table(half, Use())) == 256 * 16 * 2
 
 
 def test_what_an_engine_reported_takes_the_place_of_assumptions() -> None:
@@ -267,7 +284,7 @@ def test_the_tightest_stage_counts() -> None:
     held = layout(found, weights, ADA, replace(NOTES, pipeline=3))
     layer = 2 * (2 * 5120 * 8192 + 2 * 5120 * 1024 + 3 * 5120 * 25600 + 2 * 5120 + 2 * 128)
     assert _value(held.weights) == 22 * layer + 5120 * 2
-    beside = 256 * 151_936 * 22 + 64 * 86 * 180 * 1024 // 3 + 650 * MIB
+    beside = 256 * 151_936 * 22 + 64 * 86 * 180 * 1024 // 3 + 40960 * 128 * 2 + 650 * MIB
     left = int(49140 * MIB * 0.9) - 22 * layer - 5120 * 2 - beside
     assert _value(held.kv_tokens) == int(left // (22 * 2 * 8 * 128 * 2 * 16) / 2560 * 40960)
 

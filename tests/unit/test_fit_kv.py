@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fit_kit import ADA, GIB, H100, SOME, tiny
+from fit_kit import ADA, GIB, H100, LINEAR, SOME, tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from known_models import MODELS, QWEN3_32B, Known
@@ -119,15 +119,6 @@ def test_a_window_bounds_what_a_request_keeps() -> None:
     # (4096 - 1 + 2 x 2048) / 16 blocks, and one more because a window need not begin with a block
     assert held.blocks(32768) == held.blocks(16384) == 8191 // 16 + 1 + 1
     assert held.blocks(1000) == 63 + 1
-
-
-LINEAR = {
-    "model_type": "qwen3_5_text", "num_hidden_layers": 32, "hidden_size": 4096, "num_attention_heads": 16,
-    "num_key_value_heads": 4, "head_dim": 256, "full_attention_interval": 4, "vocab_size": 248320,
-    "linear_num_key_heads": 16, "linear_num_value_heads": 32, "linear_key_head_dim": 128,
-    "linear_value_head_dim": 128, "linear_conv_kernel_dim": 4, "mamba_ssm_dtype": "float32",
-    "torch_dtype": "bfloat16", "max_position_embeddings": 262144, "intermediate_size": 12288,
-}  # fmt: skip
 
 
 def test_a_state_by_hand() -> None:

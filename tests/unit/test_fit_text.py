@@ -6,9 +6,8 @@ from typing import Any
 
 import golden
 import pytest
-from fit_kit import ADA, GIB, H100, both, header, plain, tiny
+from fit_kit import ADA, GIB, H100, LINEAR, both, header, plain, tiny
 from known_models import MODELS, QWEN3_32B, QWEN3_32B_AWQ, QWEN3_32B_FP8, QWEN3_32B_GPTQ
-from test_fit_kv import LINEAR
 
 from orchestrator.fit.advice import fit
 from orchestrator.fit.config import architecture
