@@ -22,6 +22,7 @@ from orchestrator.errors import HostError
 from orchestrator.filewatch import FileWatch
 from orchestrator.history import attempts
 from orchestrator.liveness import LIMITS, Limits
+from orchestrator.log_keeper import LOGS, LogKeeper
 from orchestrator.lookout import Lookout, Patient, patients
 from orchestrator.model import Exit, Instance, Json, Record, Watcher
 from orchestrator.plan import Plan
@@ -78,6 +79,7 @@ class Watch:
         self._files = FileWatch(self._changed, charge.say)
         self._errands = Errands(self._settle)
         self._lookout = Lookout(charge.limits)
+        self._logs = LogKeeper(charge.folder)
         self._patients: tuple[Patient, ...] = ()
         self._exits: dict[int, Exit] = {}  # of processes that were not errands
         self._pauses: dict[str, _Pause] = {}
@@ -197,6 +199,7 @@ class Watch:
             self._last_pulse, self._next_pulse = now, now + self.charge.every
             look = partial(lookout.look, self._patients, self.charge.pulse, self.charge.eyes.gpus)
             self._errands.send(PULSE, look)
+            self._logs.look((record.name for record, _ in self._patients), self._errands)
         for patient in self._patients:
             attempt = patient[1].marker.attempt
             if attempt in self._lookout.canaries and not self._errands.is_out(CANARY + attempt):
@@ -262,6 +265,8 @@ class Watch:
                 self._names = frozenset(answer["names"])
             self._show(str(answer.get("plan", "")))
             self._admit(error)
+        elif key == LOGS:
+            self._logs.heard(answer)
         elif key == PULSE and not error:
             for line in self._lookout.saw(self._patients, answer, now):
                 self.charge.say(line)

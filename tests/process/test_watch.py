@@ -226,3 +226,38 @@ def test_a_hung_one_that_nobody_may_start_again_must_be_left_and_told(project: P
     stop(watcher)
     project.orch("restart", "a")
     assert project.engine() not in (0, pid)
+
+
+TIDY = """
+from dataclasses import replace
+from orchestrator import log_parts, log_rotation
+from orchestrator.cli.watching import charge
+from orchestrator.watch import Watch
+log_parts.LIMIT = 20_000
+room = log_rotation.free
+def free(folder):
+    with (folder / "asked").open("a") as asked:
+        asked.write("x")
+    return room(folder) if (folder / "go").exists() else 0
+log_rotation.free = free
+Watch(replace(charge([], False, None, None), every=0.1)).run()
+"""
+
+
+def test_a_log_that_becomes_too_long_must_be_rotated_and_what_hinders_that_be_said_once(project: Project) -> None:
+    pid = project.up()
+    log = next((project.folder() / "logs").glob("*.log"))
+    watcher = project.sandbox.start_command([sys.executable, "-c", TIDY])
+    wait_until(project.watcher)
+    with log.open("a") as stream:
+        stream.write("line\n" * 5000)
+    said = "it goes on growing; free some space"
+    wait_until(lambda: said in watcher.output)
+    wait_until(lambda: (log.parent / "asked").stat().st_size >= 3)
+    whole = log.read_bytes()
+    (log.parent / "go").touch()
+    wait_until(lambda: log.stat().st_size <= 4096)
+    stop(watcher)
+    assert watcher.output.count(said) == 1
+    assert log.with_name(f"{log.name}.1").read_bytes() + log.read_bytes() == whole
+    assert project.engine() == pid
