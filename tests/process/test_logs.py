@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -217,6 +217,33 @@ def test_a_bar_must_be_seen_once_a_line_comes(project: Project, written: Path) -
     assert logs.output == f"one\n{BAR.format(50, 2)}\ntwo\n"
     logs.process.send_signal(signal.SIGINT)
     assert ended(logs) == 130
+
+
+def test_on_a_terminal_a_bar_must_be_drawn_over_until_a_line_comes(project: Project, written: Path) -> None:
+    written.write_text("one\n")
+    ours, theirs = pty.openpty()
+    os.set_blocking(ours, False)
+    env, command = {"TERM": "xterm"} | project.env, project.sandbox.command("logs", "a", "-f")
+    shown = ""
+
+    def sees(text: str) -> bool:
+        nonlocal shown
+        with suppress(BlockingIOError):
+            shown += os.read(ours, 1 << 16).decode()
+        return text in shown
+
+    with subprocess.Popen(command, env=env, cwd=project.sandbox.project, stdin=theirs, stdout=theirs) as process:
+        wait_until(lambda: sees("one"))
+        with written.open("a") as log:
+            for text, expected in (("first 1%|", "first 1%|"), ("\rfirst 2%|", "first 2%|"), ("\nlast\n", "last")):
+                log.write(text)
+                log.flush()
+                wait_until(lambda expected=expected: sees(expected))
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+    os.close(ours)
+    os.close(theirs)
+    assert shown == "one\r\nfirst 1%|\r\x1b[Kfirst 2%|\r\x1b[Kfirst 2%|\r\nlast\r\n"
 
 
 @pytest.mark.parametrize("more", [[], ["-f"]], ids=["once", "followed"])
