@@ -188,6 +188,8 @@ def _profile(read: _Read) -> Profile:
         given["ready_timeout"] = parse_duration(timeout)
     if "drain" in value:
         given["drain"] = parse_duration(value["drain"])
+    if "fit" in value:
+        given["fit"] = value["fit"]
     return Profile(
         name=value["name"],
         environment=value["environment"],

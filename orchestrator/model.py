@@ -6,9 +6,12 @@ Units: seconds for every duration, bytes for every size, seconds since the epoch
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.errors import OrchError
+
+if TYPE_CHECKING:
+    from orchestrator.fit.model import Fit
 
 Scalar = bool | int | float | str | None
 Json = Any  # a JSON value; mypy's recursive aliases cost more than they catch here
@@ -63,6 +66,7 @@ class Serve:
 
 
 Gpus = Literal["auto"] | int | tuple[str, ...]  # placement is orch's, a count, or these indexes / UUIDs
+Unfitting = Literal["refuse", "warn"]  # what is done about a model that will not fit, by what orch reckons
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ class Profile:
     drain: float = 30.0
     source: Source = field(default=Source(""), compare=False)
     text: str = field(default="", compare=False, repr=False)
+    fit: Unfitting = "refuse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +276,7 @@ class Policy:
     restart: Restart = Restart()
     transfer: Transfer = "auto"
     libcuda: str = "auto"  # as in Environment
+    fit: Unfitting = "refuse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -580,7 +586,7 @@ class Exit:
 class Revision:
     """A deployment that became ready. ``ready_seconds`` is how long that took the last time, ``stages`` seconds of each
     stage of that (`diagnosis.model.Stage`), and ``measured`` the numbers that the engine told meanwhile, by the names
-    and in the units of `diagnosis/data/stages.toml`."""
+    and in the units of `diagnosis/data/stages.toml`; ``estimate`` those that orch had reckoned before, likewise."""
 
     number: int
     digest: str
@@ -593,6 +599,7 @@ class Revision:
     gpus: tuple[str, ...] = ()  # as in Instance
     stages: Mapping[str, float] = field(default_factory=dict)
     measured: Mapping[str, float] = field(default_factory=dict)
+    estimate: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -702,3 +709,4 @@ class Observed:
     mends: Mapping[str, Mend] = field(default_factory=dict)  # by deployment name, where something is to be mended
     unmendable: Mapping[str, OrchError] = field(default_factory=dict)  # by deployment name: why its libcuda is none
     watcher: Watcher | None = None
+    fits: Mapping[str, "Fit"] = field(default_factory=dict)  # by deployment name: of what may start, if that is known

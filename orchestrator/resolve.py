@@ -27,7 +27,7 @@ def resolve(
         name=profile.name,
         environment=environment.name,
         spec=spec,
-        policy=Policy(profile.ready_timeout, profile.restart, environment.transfer, environment.libcuda),
+        policy=Policy(profile.ready_timeout, profile.restart, environment.transfer, environment.libcuda, profile.fit),
         secret_refs=dict(environment.secrets),
         given=given,
         source=profile.source,

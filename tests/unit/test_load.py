@@ -65,6 +65,7 @@ gpus: [0, "1", GPU-6f1c]
 readiness: {timeout: 1h30m}
 restart: {policy: always, attempts: 0}
 drain: 45
+fit: warn
 """
     profile = load_profile(write("profiles/big.yaml", text), {})
     assert (profile.name, profile.environment, profile.text) == ("big", "gpu", text)
@@ -89,7 +90,7 @@ drain: 45
         "word": "no",
     }
     assert profile.gpus == ("0", "1", "GPU-6f1c")
-    assert (profile.ready_timeout, profile.drain) == (5400, 45)
+    assert (profile.ready_timeout, profile.drain, profile.fit) == (5400, 45, "warn")
     assert (profile.restart.policy, profile.restart.attempts) == ("always", 0)
     assert profile.source.at("serve", "port") == "profiles/big.yaml:7:3"
 
@@ -245,7 +246,7 @@ BAD_PROFILES = [
         PROFILE + '"x\\e[1m": 1',
         [
             '4:1: cannot use "x\\u001b[1m": a profile has no such key; '
-            "it has drain, environment, gpus, model, name, readiness, restart and serve"
+            "it has drain, environment, fit, gpus, model, name, readiness, restart and serve"
         ],
     ),
     (
