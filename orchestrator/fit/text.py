@@ -7,7 +7,7 @@ from orchestrator.fit.config import context
 from orchestrator.fit.layout import length
 from orchestrator.fit.model import Architecture, Cards, Figure, Fit, Layout, Weights
 from orchestrator.fit.phrases import cards_word, listed
-from orchestrator.fit.variants import Row, recommended
+from orchestrator.fit.variants import Candidate, Row, recommended
 from orchestrator.units import format_memory, format_size
 
 _DTYPES = 4
@@ -84,10 +84,21 @@ def variants_text(rows: Sequence[Row], cards: Cards) -> list[str]:
         one = row.candidate
         disk = format_size(one.disk) if one.disk else "-"
         amounts = _amounts(row.least) if row.least else ("-", "-", "-", "-")
-        table.append((one.name, disk, str(row.cards or "none"), *amounts, _yes(one.supported, "runs", "cannot run"),
-                      _yes(one.cached, "yes", "no")))  # fmt: skip
+        table.append((one.name, disk, str(row.cards or "none"), *amounts, _runs(one), _yes(one.cached, "yes", "no")))
     best, why = recommended(rows, cards)
-    return [*columns(table), "", f"Serve {best.candidate.name}: {why}." if best else f"{why[0].upper()}{why[1:]}."]
+    notes = [f"{row.candidate.name}: {row.candidate.note}" for row in rows if row.candidate.note]
+    return [
+        *columns(table),
+        *notes,
+        "",
+        f"Serve {best.candidate.name}: {why}." if best else f"{why[0].upper()}{why[1:]}.",
+    ]
+
+
+def _runs(one: Candidate) -> str:
+    if not one.supported:
+        return _yes(one.supported, "", "cannot run")
+    return _yes(one.native, "natively", "unpacked") if one.native is not None else "runs"
 
 
 def _lines(answer: Fit) -> Iterator[tuple[str, str, str, Figure]]:

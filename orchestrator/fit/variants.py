@@ -11,8 +11,9 @@ from orchestrator.fit.phrases import cards_word, listed
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """``disk`` is what its files take, 0 when not known. ``supported``: whether these cards run its quantization
-    themselves; None when that is not known. ``cached``: it is on this disk."""
+    """``disk`` is what its files take, 0 when not known. ``supported``: whether these cards run its quantization,
+    and ``native``: whether in the form that it has; None when that is not known. ``note`` says why not. ``cached``: it
+    is on this disk."""
 
     name: str
     architecture: Architecture
@@ -20,6 +21,8 @@ class Candidate:
     disk: int = 0
     supported: bool | None = None
     cached: bool | None = None
+    native: bool | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
