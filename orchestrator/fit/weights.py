@@ -2,19 +2,23 @@
 Pure.
 """
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from orchestrator.fit.families import FAMILIES
 from orchestrator.fit.fields import number
 from orchestrator.fit.model import Architecture, Header, Part, Place, Split, Tensor, Weights
-from orchestrator.fit.names import role, weights_in
+from orchestrator.fit.names import Role, role, weights_in
 from orchestrator.fit.quantization import converts, matrix_bytes
 from orchestrator.fit.shapes import Matrix, matrices
 
 DTYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32", "float64": "F64", "half": "F16", "float": "F32"}
 WIDTHS = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8}
 
+_EXPERT = re.compile(r"\.experts\.\d+\.")
+
+_Kind = tuple[str, str, tuple[int, ...], int]
 _Key = tuple[Place, Split, str, int | None, bool]
 
 
@@ -39,27 +43,33 @@ def measured(headers: Iterable[Header], found: Architecture) -> Weights:
     """From what the files say. A tensor whose name tells nothing is counted on every card, and named as unsure."""
     total, files, strange = _Sum(), [], set[str]()
     bits = found.quantization.bits if found.quantization else 0.0
+    alike = Counter[_Kind]()  # what holds for one expert holds for all: large models have 90,000 tensors
     for header in headers:
         files.append(header.file)
-        for tensor in header.tensors:
-            where = role(tensor, found)
-            if not where.known:
-                strange.add(_pattern(tensor))
-            _share(total, tensor, where.shares, where.place, where.layer, weights_in(tensor, bits))
+        alike.update((_one_expert(one.name), one.dtype, one.shape, one.bytes) for one in header.tensors)
+    for kind, count in alike.items():
+        tensor = Tensor(*kind)
+        where = role(tensor, found)
+        if not where.known:
+            strange.add(_pattern(tensor))
+        _share(total, tensor, count, where, weights_in(tensor, bits))
     source = f"header of {files[0]}" if len(files) == 1 else f"headers of {len(files)} files"
     unsure = (f"how {_few(strange)} are divided: counted whole on every card",) if strange else ()
     return Weights(total.parts(), "measured", source, unsure)
 
 
-def _share(
-    total: _Sum, tensor: Tensor, shares: tuple[tuple[Split, float], ...], place: Place, layer: int | None, held: int
-) -> None:
+def _one_expert(name: str) -> str:
+    """The same of the first one."""
+    return _EXPERT.sub(".experts.0.", name) if ".experts." in name else name
+
+
+def _share(total: _Sum, tensor: Tensor, count: int, where: Role, held: int) -> None:
     """Gives each split its part; the last takes what rounding left, so that nothing is lost."""
     left, size = held, tensor.bytes
-    for index, (split, share) in enumerate(shares):
-        last = index == len(shares) - 1
+    for index, (split, share) in enumerate(where.shares):
+        last = index == len(where.shares) - 1
         mine, bytes_ = (left, size) if last else (round(held * share), round(tensor.bytes * share))
-        total.add((place, split, tensor.dtype, layer, held == 0), mine, bytes_)
+        total.add((where.place, split, tensor.dtype, where.layer, held == 0), mine * count, bytes_ * count)
         left, size = left - mine, size - bytes_
 
 
