@@ -54,7 +54,8 @@ def describe(place: str, files: Sequence[RemoteFile], use: RepoUse, piece: Piece
         texts, index, notes = _texts(files, counted)
         found = replace(found, texts=texts, notes=(*found.notes, *notes))
         found = _headers(replace(found, declared=index.total), index.loaded(weights), counted, each)
-        found = replace(found, notes=(*found.notes, *index.lacks(weights)))
+        gone = index.lacks(weights)
+        found = replace(found, files=found.files + len(gone), notes=(*found.notes, *_gone(gone)))
     except HubRefused as error:
         found = replace(found, error=error)
     return replace(found, notes=_few(found.notes), read=sum(counted.came))
@@ -96,11 +97,14 @@ class _Index:
         return named or weights
 
     def lacks(self, weights: Sequence[RemoteFile]) -> list[str]:
-        gone = sorted(self.shards - {one.path for one in weights})
-        if not gone:
-            return []
-        more = f" and {len(gone) - 1} more, which are" if gone[1:] else ", which is"
-        return [f"the index names {plain(gone[0])}{more} not there: the engine will refuse it"]
+        return sorted(self.shards - {one.path for one in weights})
+
+
+def _gone(shards: Sequence[str]) -> list[str]:
+    if not shards:
+        return []
+    more = f" and {len(shards) - 1} more, which are" if shards[1:] else ", which is"
+    return [f"the index names {plain(shards[0])}{more} not there: the engine will refuse it"]
 
 
 def _texts(files: Sequence[RemoteFile], piece: PieceOf) -> tuple[dict[str, Mapping[str, Json]], _Index, list[str]]:

@@ -38,6 +38,7 @@ from orchestrator.model import (
 if TYPE_CHECKING:
     from orchestrator.cached import Adoption, Found, Removal, User
     from orchestrator.engines.knowledge import Engine
+    from orchestrator.fit.description import Description
     from orchestrator.liveness import Canary, Sample
 
 
@@ -240,6 +241,11 @@ class WeightReader(Protocol):
     def model_file(self, wanted: Deployment) -> str | None:
         """The file that stands for the model on the command line, where the engine cannot find it offline by the
         repository's name: a GGUF model. None: the name does."""
+        ...
+
+    def described(self, wanted: Deployment) -> "Description | None":
+        """What is on this disk of the repository that is served, by the first bytes of its files; None when nothing
+        is, or when it is served from a folder. Asks nobody."""
         ...
 
     def pulls(self) -> tuple[Pull, ...]:

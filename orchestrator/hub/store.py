@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.cached import Adoption, Found, Removal, User, uses_of
 from orchestrator.codec import from_json
@@ -34,6 +34,9 @@ from orchestrator.model import (
 from orchestrator.pins import carried, pinned, unresolved
 from orchestrator.ports import FetchEvents
 from orchestrator.weights import Choice, choose
+
+if TYPE_CHECKING:
+    from orchestrator.fit.description import Description
 
 ASK_TIMEOUT = 120.0  # seconds for a question to the Hub, its retries included
 
@@ -143,6 +146,16 @@ class HubReader:
         choice = choose(self.memory.listing(repo, commit) or repo.held(commit), use)
         names = [file.path for file in choice.files if file.path.endswith(".gguf") and "mmproj" not in file.path]
         return str(repo.pointer(commit, names[0])) if names and choice.weights == "gguf" else None
+
+    def described(self, wanted: Deployment) -> "Description | None":
+        from orchestrator.hub.here import described
+
+        use = next((one for one in repos(wanted.spec) if one.slot == "model"), None)
+        if use is None:
+            return None
+        reach = self._access(wanted)
+        commit = self._commit(reach, wanted.spec, use)
+        return described(Repo(reach.cache, use.repo), commit, use, self.memory) if commit else None
 
     def _commit(self, reach: Access, spec: Spec, use: RepoUse) -> str | None:
         known = spec.commits.get(use.slot) or (use.revision if is_commit(use.revision) else None)

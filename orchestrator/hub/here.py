@@ -1,0 +1,22 @@
+"""What is on this disk of a model in the Hub's cache, described by its first bytes. Asks nobody, writes nothing."""
+
+import os
+from dataclasses import replace
+
+from orchestrator.fit.description import Description
+from orchestrator.hub.layout import Repo
+from orchestrator.hub.memory import Memory
+from orchestrator.model import RepoUse
+
+
+def described(repo: Repo, commit: str, use: RepoUse, memory: Memory | None = None) -> Description | None:
+    """At this commit, be it config.json alone; None when nothing of it is here. ``memory`` knows which files there are
+    that are not here yet."""
+    if not os.path.isdir(repo.snapshot(commit)):  # noqa: PTH112 (never raises)
+        return None
+    from orchestrator.describe import describe
+    from orchestrator.pieces import pieces
+
+    files = (memory.listing(repo, commit) if memory else None) or repo.held(commit)
+    found = describe(f"{repo.name}@{commit[:8]}", files, use, pieces(repo.snapshot(commit)))
+    return replace(found, commit=commit, here=True) if found.config or found.headers else None
