@@ -12,7 +12,7 @@ _UNCOUNTED = (
     "cpu_offload_gb", "kv_cache_memory_bytes", "num_gpu_blocks_override", "hf_overrides", "rope_scaling",
     "data_parallel_size", "decode_context_parallel_size", "prefill_context_parallel_size", "limit_mm_per_prompt",
     "language_model_only", "disable_sliding_window", "disable_hybrid_kv_cache_manager", "speculative_config",
-    "enable_lora", "config",
+    "enable_lora", "enable_expert_parallel", "config",
 )  # fmt: skip
 _IDLE = (None, False, 0, "", "0")
 """Values with which such a flag changes nothing; 1 does not either, where it counts copies."""
