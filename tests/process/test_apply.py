@@ -84,14 +84,15 @@ def test_a_digest_that_failed_and_works_now_must_be_cleared(project: Project) ->
 
 
 def test_a_first_start_that_fails_must_leave_nothing_and_say_why(project: Project) -> None:
-    project.profile(args={"fake_exit_code": 3, "fake_children": 2, "fake_log": ["CUDA out of memory"]})
+    said = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
+    project.profile(args={"fake_exit_code": 3, "fake_children": 2, "fake_log": [said]})
     done = project.apply(code=1)
-    assert "cannot start a: its API server" in done.stderr
+    assert "cannot start a: " in done.stderr
     assert "CUDA out of memory" in done.stderr
     assert project.sandbox.living() == {}
     row = project.row()
     assert row["phase"] == "failed"
-    assert any("before it was ready" in note for note in row["notes"])
+    assert any("exit status 3" in note for note in row["notes"])
 
 
 @pytest.mark.parametrize("late", [{}, {"fake_late_listen": True}])
