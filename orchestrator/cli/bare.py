@@ -22,9 +22,24 @@ def bare(
 ) -> "Deployment":
     """In the cache of ``environment``; without one in the cache that all of the project's environments share, unless
     that is a mere default and the caller has chosen another; or else in the caller's own."""
-    chosen = named(here, environment, variables) if environment else _usual(here, variables)
+    chosen = place(here, environment, variables)
     profile = Profile(repo, chosen.name, ModelRef(repo=repo, revision=revision))
     return here.at_lock(here.resolve(profile, chosen, here.eyes))
+
+
+def place(here: "Context", environment: str | None, variables: Mapping[str, str]) -> Environment:
+    """That of which the cache and the token are taken."""
+    return named(here, environment, variables) if environment else _usual(here, variables)
+
+
+def is_repo(text: str) -> bool:
+    """OWNER/NAME or OWNER/NAME@REVISION, and no file or folder here."""
+    import os.path
+
+    from orchestrator.checks import is_repo as could_be
+
+    text = text.partition("@")[0]
+    return "/" in text and could_be(text) and not os.path.exists(text)  # noqa: PTH110 (never raises)
 
 
 def environments(here: "Context", variables: Mapping[str, str]) -> Sequence[Environment]:

@@ -25,6 +25,7 @@ from orchestrator.resolve import resolve
 from orchestrator.store import State, StateReader
 
 if TYPE_CHECKING:
+    from orchestrator.hub.describing import HubDescriber
     from orchestrator.lockfile import Base, Lock
     from orchestrator.runtimes.catalogue import Runtimes
 
@@ -83,6 +84,15 @@ class Context:
 
         secret = LocalHost(variables).secret
         return HubReader(variables, self.memory, secret, _runtime_env(variables), self._usable_lock)
+
+    @cached_property
+    def describer(self) -> "HubDescriber":
+        """What models on the Hub are, asked for or from this disk."""
+        from orchestrator.hub.describing import HubDescriber
+
+        variables = dict(os.environ)
+        secret = LocalHost(variables).secret
+        return HubDescriber(variables, self.memory, secret, _runtime_env(variables), self._usable_lock)
 
     @property
     def memory(self) -> Memory:

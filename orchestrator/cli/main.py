@@ -21,6 +21,7 @@ from orchestrator.cli import (
     gpus,
     history,
     init,
+    inspect,
     lifecycle,
     lock,
     logs,
@@ -67,6 +68,7 @@ app.command("validate")(validate.validate)
 app.command("plan")(plan.plan)
 app.command("apply")(apply.apply)
 app.command("status")(status.status)
+app.command("inspect")(inspect.inspect)
 app.command("pull")(pull.pull)
 app.add_typer(models.app, name="models")
 app.add_typer(engine.app, name="engine")

@@ -43,12 +43,13 @@ def pull(
     """Fetch weights and verify them.
 
     Goes on where an interrupted pull stopped. Without PATH: for all that is deployed here."""
+    from orchestrator.cli.bare import is_repo
     from orchestrator.cli.context import context
     from orchestrator.cli.events import Console
     from orchestrator.errors import Interrupted
     from orchestrator.render import document, weights_json
 
-    here = context(root, state_dir, [path for path in paths or () if not _is_repo(path)])
+    here = context(root, state_dir, [path for path in paths or () if not is_repo(path)])
     if refresh:
         here.refuse_refresh()
     console = Console()
@@ -93,14 +94,14 @@ def _wanted(
 ) -> "list[Deployment]":
     import os
 
-    from orchestrator.cli.bare import bare
+    from orchestrator.cli.bare import bare, is_repo
     from orchestrator.errors import UsageProblem
 
     found: list[Deployment] = []
     files = []
     for path in paths:
         repo, at, after = path.partition("@")
-        if _is_repo(path) and (at or revision or environment or not _served(repo, here)):
+        if is_repo(path) and (at or revision or environment or not _served(repo, here)):
             found.append(bare(here, repo, after or revision, environment, os.environ))
         else:
             files.append(path)
@@ -122,13 +123,3 @@ def _served(repo: str, here: "Context") -> bool:
         return bool(find_files(repo, here.root))
     except InputError:
         return False
-
-
-def _is_repo(text: str) -> bool:
-    """OWNER/NAME or OWNER/NAME@REVISION, and no file or folder here."""
-    import os.path
-
-    from orchestrator.checks import is_repo
-
-    text = text.partition("@")[0]
-    return "/" in text and is_repo(text) and not os.path.exists(text)  # noqa: PTH110 (never raises)
