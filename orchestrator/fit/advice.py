@@ -1,6 +1,6 @@
 """Does it fit, and how many cards does it take. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from orchestrator.fit.changes import Variant, changes
@@ -78,6 +78,19 @@ def fewest(found: Architecture, weights: Weights, cards: Cards, use: Use, seen: 
             tried = layout(found, weights, cards, changed, seen_as(seen, use, changed))
             if tried.fits:
                 return tried
+    return None
+
+
+def smallest(
+    found: Architecture, weights: Weights, cards: Cards, use: Use, learnt: Callable[[Use], Seen | None]
+) -> Layout | None:
+    """The least tensor parallel size that does, with as many pipeline stages as ``use`` has, on the cards that there
+    are. ``learnt`` is what is known of a use."""
+    for tensor in range(1, max(1, (cards.count or MOST_CARDS) // use.pipeline) + 1):
+        tried = replace(use, tensor=tensor)
+        answer = layout(found, weights, cards, tried, learnt(tried))
+        if answer.fits:
+            return answer
     return None
 
 
