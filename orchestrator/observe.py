@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from orchestrator.engines import vllm
 from orchestrator.errors import HostError, OrchError, RuntimeFailure
+from orchestrator.fitting import fits
 from orchestrator.history import attempts
 from orchestrator.model import (
     Attempt,
@@ -35,7 +36,7 @@ def observe(eyes: Eyes, desired: Sequence[Deployment] = ()) -> Observed:
     inventory = eyes.gpus.inventory()
     states = {spec: _state(eyes, spec, inventory) for spec in {one.spec.runtime for one in desired}}
     mends, unmendable = _mends(eyes, desired, states)
-    return Observed(
+    found = Observed(
         instances=instances,
         records=_with_endings(eyes, records, instances),
         runtimes={one.name: states[one.spec.runtime] for one in desired},
@@ -47,6 +48,7 @@ def observe(eyes: Eyes, desired: Sequence[Deployment] = ()) -> Observed:
         unmendable=unmendable,
         watcher=eyes.state.watcher(),
     )
+    return replace(found, fits=fits(eyes, desired, found)) if desired else found
 
 
 def _state(eyes: Eyes, spec: RuntimeSpec, inventory: Inventory | None) -> RuntimeState:

@@ -7,12 +7,14 @@ all prepare steps come before the first of them (invariant 2), and a stop before
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from orchestrator.cards import cards, rows, sits_on, without
+from orchestrator.codec import digest
 from orchestrator.conflicts import conflicts, holds
 from orchestrator.drift import diff
 from orchestrator.engines import vllm
-from orchestrator.errors import OrchError, PlanError, raise_all
+from orchestrator.errors import OrchError, PlanError, Unfit, raise_all
 from orchestrator.history import rejection
 from orchestrator.model import (
     Deployment,
@@ -49,6 +51,10 @@ from orchestrator.plan import (
     Stop,
 )
 
+if TYPE_CHECKING:
+    from orchestrator.fit.preflight import Objection
+
+WAY_OUT = "where the reckoning is wrong, `fit: warn` in the profile lets it start"
 UNKNOWN_DRAIN = 30.0
 """Seconds for one whose spec cannot be read: a profile's own default."""
 
@@ -88,7 +94,8 @@ def reconcile(desired: Sequence[Deployment], observed: Observed, options: Option
     placed = _placed(verdicts, staying, observed, options)
     clashes = conflicts([one.deployment for one in verdicts if one.start], staying, observed)
     broken = _unmendable(verdicts, observed, options)
-    raise_all([*_not_replaceable(observed, options), *clashes, *placed.errors, *broken])
+    large = _too_large(verdicts, observed, options)
+    raise_all([*_not_replaceable(observed, options), *clashes, *placed.errors, *broken, *large])
     return _Builder(verdicts, leaving, observed, options, placed).plan()
 
 
@@ -276,6 +283,33 @@ def _unmendable(verdicts: Sequence[_Verdict], observed: Observed, options: Optio
     return [observed.unmendable[name] for name in starting if name in observed.unmendable]
 
 
+def _too_large(verdicts: Sequence[_Verdict], observed: Observed, options: Options) -> list[PlanError]:
+    starting = [one.deployment for one in verdicts if one.start]
+    found = ((wanted, _objection(wanted, observed, options)) for wanted in starting)
+    return [
+        Unfit(f"start {wanted.name}", one.why, f"{one.do}; {WAY_OUT}", wanted.source.at(*one.path), one.code)
+        for wanted, one in found
+        if one and _refuses(one, wanted)
+    ]
+
+
+def _objection(wanted: Deployment, observed: Observed, options: Options) -> "Objection | None":
+    """What became ready once has shown that it fits, whatever is reckoned."""
+    record = observed.records.get(wanted.name)
+    good = record.revision.digest if record and record.revision else ""
+    proven = options.reason is Reason.ROLLBACK or wanted.pinned is not None or good == digest(wanted.spec)
+    if wanted.name not in observed.fits or proven:
+        return None
+    from orchestrator.fit.preflight import objection
+    from orchestrator.fit.use import uncounted
+
+    return objection(observed.fits[wanted.name], uncounted(wanted.spec))
+
+
+def _refuses(one: "Objection", wanted: Deployment) -> bool:
+    return one.certain and wanted.policy.fit == "refuse"
+
+
 def _just_ended(observed: Observed) -> list[Instance]:
     """Those that ran where their records say and are gone: the driver may still be giving their memory back, and shows
     it of no process. A start waits for it; where that is in vain, nothing was stopped for it."""
@@ -356,6 +390,9 @@ class _Builder:
         placement, inventory = self.placed.placements.get(wanted.name), self.observed.inventory
         if placement and inventory and not self._ran_across(wanted):
             yield from across(wanted, placement, inventory)
+        objection = _objection(wanted, self.observed, self.options)
+        if objection and not _refuses(objection, wanted):
+            yield f"{wanted.name}: {objection.told}; {objection.do}"
         if placement is None and self._computes_on_cards(wanted):
             yield f"{wanted.name}: {NO_DRIVER}, so its engine takes what GPUs it finds; `orch doctor` says more"
 

@@ -21,7 +21,7 @@ from orchestrator.model import Deployment, Environment, Notice, Profile, Runtime
 from orchestrator.nvml import Nvml
 from orchestrator.ports import CudaReader, Events, Eyes, RuntimeReader, WeightReader, World
 from orchestrator.probe import HttpProber
-from orchestrator.resolve import resolve
+from orchestrator.resolve import as_before, is_open, resolve
 from orchestrator.store import State, StateReader
 
 if TYPE_CHECKING:
@@ -211,8 +211,20 @@ class Context:
             raise gone[0]
         known = {**self.known(eyes), **{one.name: one.spec for one in found if one.pinned is not None}}
         return tuple(
-            eyes.weights.resolve(one, known.get(one.name), refresh=refresh and one.pinned is None) for one in found
+            self.settled(
+                eyes.weights.resolve(one, known.get(one.name), refresh=refresh and one.pinned is None), known, eyes
+            )
+            for one in found
         )
+
+    def settled(self, wanted: Deployment, known: Mapping[str, Spec | None], eyes: Eyes) -> Deployment:
+        """With the number of its cards. Raises InputError where that is orch's to choose, and cannot be told."""
+        wanted = as_before(wanted, known.get(wanted.name))
+        if not is_open(wanted):
+            return wanted
+        from orchestrator.fitting import settled
+
+        return settled(wanted, eyes)
 
     def written(
         self, paths: Sequence[str], eyes: Eyes, given: Sequence[str] = (), *, quiet: bool
@@ -231,9 +243,9 @@ class Context:
         ]
         if not quiet:
             self.warn_of_gaps(found)
-        built = any(one.spec.runtime.kind == "requirements" for one, _ in found)
-        before = self.known(eyes) if built else {}
-        return tuple(self.at_lock(one, before.get(one.name)) for one, _ in found)
+        kept = any(one.spec.runtime.kind == "requirements" or is_open(one) for one, _ in found)
+        before = self.known(eyes) if kept else {}
+        return tuple(as_before(self.at_lock(one, before.get(one.name)), before.get(one.name)) for one, _ in found)
 
     def known(self, eyes: Eyes) -> Mapping[str, Spec | None]:
         """What runs, or ran last, by name."""

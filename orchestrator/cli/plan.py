@@ -87,6 +87,9 @@ def _elsewhere(
     detailed: bool,
 ) -> int:
     """Reads files and nothing else: no state, no secret, no process, no network."""
+    from dataclasses import replace
+
+    from orchestrator import fitting
     from orchestrator.declared import observed
     from orchestrator.errors import UsageProblem
     from orchestrator.reconcile import Options, reconcile
@@ -97,9 +100,10 @@ def _elsewhere(
     profiles, environments = here.load(paths, given)
     written = [(resolve(one, environments[one.environment], {}, tuple(given)), one.environment) for one in profiles]
     here.warn_of_gaps((one, environments[name]) for one, name in written)
-    desired = [here.at_lock(one) for one, _ in written]
-    environment = here.environment(host)
+    environment, weights = here.environment(host), here.eyes.weights
+    desired = [fitting.settled_elsewhere(here.at_lock(one), environment, weights) for one, _ in written]
     seen = observed(desired, environment)
+    seen = replace(seen, fits=fitting.elsewhere(weights, desired, environment))
     found = reconcile(desired, seen)
     keep(found, desired, seen, Options(), environment.name)
     _show(found, here, output, environment.name)

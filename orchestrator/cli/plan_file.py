@@ -18,6 +18,7 @@ from orchestrator.model import Deployment, Observed
 from orchestrator.plan import Plan
 from orchestrator.ports import Eyes
 from orchestrator.reconcile import Options, reconcile
+from orchestrator.resolve import as_before
 from orchestrator.saved import Origin, Saved
 
 MOST = 64 << 20  # bytes; a plan of 1,000 deployments has 2 MB
@@ -81,6 +82,8 @@ class PlanFile:
         for given, some in groupby(sorted(kept, key=lambda one: one.given), lambda one: one.given):
             found += self.here.written([one.file for one in some], eyes, given, quiet=False)
         found = found if self.saved.unpin else list(pinned(found, eyes))
+        chosen = {one.name: one.spec for one in kept}
+        found = [as_before(one, chosen.get(one.name)) for one in found]
         if changed := saved.rewritten(self.saved, found):
             raise self._stale(changed)
         return saved.at_commits(self.saved, found)

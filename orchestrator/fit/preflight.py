@@ -13,8 +13,6 @@ from orchestrator.fit.layout import layout
 from orchestrator.fit.model import Change, ChangeKind, Fit, Seen
 from orchestrator.model import Path
 
-WAY_OUT = "where the reckoning is wrong, `fit: warn` in the profile lets it start"
-
 Code = Literal["does-not-fit", "fits-barely"]
 
 _WHERE: dict[ChangeKind, Path] = {
@@ -39,6 +37,11 @@ class Objection:
     why: str
     do: str
 
+    @property
+    def told(self) -> str:
+        """``why`` as a warning."""
+        return f"it {'fits barely' if self.code == 'fits-barely' else 'may not fit'}: {self.why}"
+
 
 def objection(answer: Fit, uncounted: Sequence[str] = ()) -> Objection | None:
     """None where it fits, where nothing can be said, and where there are just too few cards: whoever places it says
@@ -46,7 +49,7 @@ def objection(answer: Fit, uncounted: Sequence[str] = ()) -> Objection | None:
     least = next(iter(answer.changes), None)
     path, do = _smallest(answer, least)
     if answer.verdict == "barely":
-        return Objection("fits-barely", False, path, f"it fits barely: {answer.why}", do)
+        return Objection("fits-barely", False, path, answer.why, do)
     if answer.verdict not in ("too large", "refused") or _too_few(answer):
         return None
     if answer.verdict == "refused":
