@@ -108,10 +108,16 @@ def candidate(one: Relative, told: Description, cards: Cards | None, engine: Eng
         weights,
         one.disk or 0,
         runs.runs if runs else None,
-        None if one.cached is None else one.cached >= 1,
+        _cached(one, told),
         runs.native if runs else None,
         runs.why if runs else "",
     )
+
+
+def _cached(one: Relative, told: Description) -> bool | None:
+    if one.cached is not None:
+        return one.cached >= 1
+    return False if told.here and not told.files else None
 
 
 def told_of(found: Description) -> bool:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from fakes import hub_xet
 from fakes.hub_faults import Fault, On
-from fakes.hub_store import Commit, File, Plain, Repo
+from fakes.hub_store import Commit, File, Hollow, Plain, Repo
 from fakes.hub_wire import Answer, Name, Request
 
 
@@ -139,7 +139,8 @@ class Api:
         if int(signature) <= self.expired:
             raise Refusal(403, "", "Access Denied")
         file = self.stored(lambda file: file.sha256 == sha256)
-        return Answer(200, Plain(file.data), {"ETag": f'"{sha256}"'}, on="body")
+        content = Plain(file.data) if file.size <= len(file.data) else Hollow(file.data, file.size)
+        return Answer(200, content, {"ETag": f'"{sha256}"'}, on="body")
 
     # ------------------------------------------------------------------------------------------------------- Xet
 

@@ -38,6 +38,19 @@ class Plain:
 
 
 @dataclass(frozen=True, slots=True)
+class Hollow:
+    """A beginning, and zeros behind it up to ``size``: of a model too large for a test only the header is there."""
+
+    view: memoryview
+    size: int
+
+    def pieces(self, start: int, end: int) -> Iterator[memoryview]:
+        yield self.view[start:end]
+        for at in range(max(start, len(self.view)), end, LFS_SIZE):
+            yield memoryview(bytes(min(LFS_SIZE, end - at)))
+
+
+@dataclass(frozen=True, slots=True)
 class Flipped:
     """The same bytes but one, of which every bit is turned."""
 
@@ -58,7 +71,8 @@ class Flipped:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """``size`` is what the Hub announces; a test may make it differ from what there is."""
+    """``size`` is what the Hub announces; a test may make it differ from what there is. What an LFS file then lacks is
+    zeros."""
 
     path: str
     data: memoryview

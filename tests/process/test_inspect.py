@@ -1,0 +1,293 @@
+"""`orch inspect`: a person's own notes on serving Qwen3-32B, then what else it is asked, and what cannot be read. The
+texts are in golden/inspect; UPDATE_GOLDEN=1 writes them anew."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import golden
+import pytest
+from caches import Cache
+from fakes.hub import Hub
+from fakes.nvml import Nvml
+from fakes.sandbox import Result, Sandbox
+from fit_kit import awq, plain, tiny
+from known_models import QWEN3_32B, QWEN3_32B_AWQ, QWEN3_32B_FP8, QWEN3_32B_GPTQ
+from weight_files import Gguf, safetensors, with_length
+
+from orchestrator.fit.model import Tensor
+
+BASE = "Qwen/Qwen3-32B"
+ADA = {"model": "RTX 6000 Ada Generation", "count": 4, "memory": "49140MiB", "compute_capability": "8.9"}
+CHECKPOINTS = {"": QWEN3_32B, "-AWQ": QWEN3_32B_AWQ, "-FP8": QWEN3_32B_FP8, "-GPTQ-Int8": QWEN3_32B_GPTQ}
+
+
+@pytest.fixture
+def home(sandbox: Sandbox, fake_runtime: Path) -> Sandbox:
+    """A project for four RTX 6000 Ada, none of which is here, and no way to the Hub."""
+    sandbox.env |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(sandbox.home / "hf")}
+    cache = {"hf_home": str(sandbox.home / "hf")}
+    secrets = {"HF_TOKEN": {"env": "HF_TOKEN"}}  # is not set: a help, and no condition
+    sandbox.environment(fake_runtime, "rtx6000-ada", cache=cache, secrets=secrets, host={"gpus": ADA})
+    profile(sandbox, "qwen32b", repo=BASE, tensor_parallel_size=2)
+    return sandbox
+
+
+def profile(home: Sandbox, name: str, *, repo: str, **serve: Any) -> None:
+    serve = {"names": ["qwen3-32b"], "max_model_len": 40960, "gpu_memory_utilization": 0.9} | serve
+    home.profile(name, 8000, environment="rtx6000-ada", model={"repo": repo}, gpus="auto", serve=serve)
+
+
+@pytest.fixture
+def configs(home: Sandbox) -> Sandbox:
+    """Of Qwen3-32B and its forms the Hub's cache has config.json, and nothing else."""
+    cache = Cache(home.home)
+    for end, config in CHECKPOINTS.items():
+        cache.commit({"config.json": json.dumps(config).encode()}, repo=BASE + end, refs=("main",), knows={})
+    return home
+
+
+@pytest.fixture
+def online(home: Sandbox, hub: Hub) -> Sandbox:
+    home.env |= {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.endpoint}
+    return home
+
+
+def asked(home: Sandbox, *args: str, code: int = 0) -> Result:
+    done = home.orch("inspect", *args)
+    assert "Traceback" not in done.stderr
+    assert done.code == code, f"{done.stdout}\n{done.stderr}"
+    return done
+
+
+def told(home: Sandbox, *args: str) -> Any:
+    return asked(home, *args, "--output", "json").json
+
+
+def header_of(tensors: Iterable[Tensor]) -> tuple[bytes, int]:
+    """The beginning of a safetensors file, and the size of all of it."""
+    at, header = 0, {}
+    for one in tensors:
+        header[one.name] = {
+            "dtype": one.dtype, "shape": list(one.shape), "data_offsets": [at, at + one.bytes]
+        }  # fmt: skip
+        at += one.bytes
+    text = with_length(json.dumps(header))
+    return text, len(text) + at
+
+
+def publish(
+    hub: Hub, repo: str, config: Mapping[str, Any], tensors: Iterable[Tensor], header: bytes = b"", **more: Any
+) -> None:
+    """With the true header and the true size of its weights, and none of them."""
+    beginning, size = header_of(tensors)
+    files = {"config.json": json.dumps(config).encode(), "model.safetensors": header or beginning}
+    hub.add(repo, files, sizes={"model.safetensors": size}, **more)
+
+
+# ------------------------------------------------------------------------------------------------------------ the notes
+
+
+def test_the_notes_must_come_out_of_config_json_alone(configs: Sandbox) -> None:
+    found = told(configs, "profiles/qwen32b.yaml", "--environment", "rtx6000-ada")
+    assert found["weights"]["bytes"] == 65_524_246_528  # 32,762,123,264 parameters of two bytes
+    assert found["architecture"]["max_positions"] == 40960
+    assert found["fit"]["verdict"] == "fits"
+    assert found["fit"]["needed"]["value"] == 2
+    assert {one["cards"]: one["refused"] for one in found["fit"]["layouts"]} == {
+        1: None, 2: None, 3: "64 attention heads are not divisible by 3", 4: None,
+    }  # fmt: skip
+    assert {one["cards"]: one["fits"] for one in found["fit"]["layouts"]} == {1: False, 2: True, 3: False, 4: True}
+    cards = {one["name"].removeprefix(BASE): one["cards_needed"] for one in found["variants"]}
+    assert cards == {"": 2, "-AWQ": 1, "-FP8": 1, "-GPTQ-Int8": 2}
+    assert found["recommended"]["name"] == f"{BASE}-AWQ"
+
+
+def test_the_notes_as_they_are_printed(configs: Sandbox) -> None:
+    found = asked(configs, "profiles/qwen32b.yaml", "--environment", "rtx6000-ada").stdout
+    golden.check("inspect", "qwen32b", found.rstrip("\n"))
+
+
+def test_the_same_with_headers_from_the_hub(online: Sandbox, hub: Hub) -> None:
+    publish(hub, BASE, QWEN3_32B, plain(QWEN3_32B), downloads=1000)
+    publish(hub, f"{BASE}-AWQ", QWEN3_32B_AWQ, awq(QWEN3_32B_AWQ), labels=[f"base_model:quantized:{BASE}"])
+    found = told(online, "qwen32b", "--environment", "rtx6000-ada")
+    assert found["notes"] == []
+    assert (found["weights"]["bytes"], found["weights"]["how"]) == (65_524_246_528, "measured")
+    assert found["read_bytes"] < 200_000
+    assert found["disk_bytes"] == header_of(plain(QWEN3_32B))[1]
+    plain_, packed = found["variants"]
+    assert (plain_["cards_needed"], packed["cards_needed"]) == (2, 1)
+    assert packed["disk_bytes"] == header_of(awq(QWEN3_32B_AWQ))[1]
+    assert [one["cached"] for one in found["variants"]] == [False, False]
+    assert packed["native"]
+    assert hub.sent("safetensors") < 500_000
+
+
+# ------------------------------------------------------------------------------------------------------------ what if
+
+
+def test_what_if(configs: Sandbox) -> None:
+    three = told(configs, "qwen32b", "-e", "rtx6000-ada", "-tp", "3", "--no-variants")
+    assert three["fit"]["verdict"] == "refused"
+    assert three["variants"] == []
+    one = told(configs, "qwen32b", "-e", "rtx6000-ada", "--gpus", "1", "--no-variants")
+    assert one["fit"]["why"] == "2 cards are asked for, and there are 1"
+    half = told(configs, "qwen32b", "-e", "rtx6000-ada", "--no-variants", "--kv-cache-dtype", "fp8",
+                "--max-model-len", "8192", "--gpu-memory-utilization", "0.95")  # fmt: skip
+    # 64 layers, keys and values of 4 heads of 128 on each of two cards, one byte each.
+    assert half["fit"]["layout"]["kv_per_token"]["value"] == 64 * 2 * 4 * 128
+    assert (half["use"]["max_model_len"], half["use"]["utilization"]) == (8192, 0.95)
+
+
+def test_an_answer_that_it_does_not_fit_is_one(configs: Sandbox) -> None:
+    found = asked(configs, "qwen32b", "-e", "rtx6000-ada", "-tp", "1", "--no-variants").stdout
+    assert "It does not fit: weights (61.0 GiB)" in found
+    assert "tensor_parallel_size: 2, on 2 cards" in found
+
+
+def test_a_field_that_is_set(configs: Sandbox) -> None:
+    found = told(configs, "qwen32b", "-e", "rtx6000-ada", "--no-variants", "--set", "serve.max_model_len=1024")
+    assert found["use"]["max_model_len"] == 1024
+    wrong = asked(configs, BASE, "--set", "serve.max_model_len=1024", code=64).stderr
+    assert wrong == f"orch: cannot use --set: {BASE} is no profile; leave it out\n"
+
+
+def test_a_repository_is_spread_over_as_few_cards_as_it_takes(configs: Sandbox) -> None:
+    found = told(configs, BASE, "-e", "rtx6000-ada")
+    assert (found["use"]["tensor"], found["use"]["max_model_len"]) == (2, 40960)
+    assert found["fit"]["verdict"] == "fits"
+
+
+def test_the_cards_of_this_host_come_first(configs: Sandbox, nvml: Nvml) -> None:
+    configs.env |= nvml.env
+    found = told(configs, "qwen32b", "--no-variants")
+    assert (found["cards"]["how"], found["cards"]["source"]) == ("measured", "the driver")
+    assert found["cards"]["count"] == 4
+
+
+def test_without_any_cards_the_weights_and_the_cache_are_told(configs: Sandbox) -> None:
+    (configs.project / "environments/rtx6000-ada.yaml").unlink()
+    found = asked(configs, f"{BASE}-AWQ").stdout
+    golden.check("inspect", "no-cards", found.rstrip("\n"))
+
+
+def test_several_profiles_are_not_one(configs: Sandbox) -> None:
+    profile(configs, "other", repo=BASE)
+    wrong = asked(configs, "profiles", code=64).stderr
+    assert wrong == "orch: cannot inspect profiles: it holds 2 profiles (other, qwen32b); name one of them\n"
+
+
+def test_a_variant_that_is_named(online: Sandbox, hub: Hub) -> None:
+    publish(hub, "org/m", tiny(), plain(tiny()))
+    publish(hub, "else/m-other", tiny(num_hidden_layers=4), plain(tiny(num_hidden_layers=4)))
+    found = told(online, "org/m", "-e", "rtx6000-ada", "--variant", "else/m-other", "--variant", "no/such")
+    assert [one["name"] for one in found["variants"]] == ["org/m", "else/m-other"]
+    assert found["unread"][0]["name"] == "no/such"
+    assert "cannot find no/such on the Hub" in found["unread"][0]["why"]
+
+
+# ---------------------------------------------------------------------------------------------------- what is not good
+
+
+def folder(home: Sandbox, files: Mapping[str, bytes]) -> str:
+    for name, data in files.items():
+        (home.project / "m").mkdir(exist_ok=True)
+        (home.project / "m" / name).write_bytes(data)
+    return "m"
+
+
+def weights(config: Mapping[str, Any]) -> bytes:
+    return safetensors({one.name: (one.dtype, one.shape, one.bytes) for one in plain(dict(config))})
+
+
+def test_a_config_without_a_field(home: Sandbox) -> None:
+    config = {key: value for key, value in tiny().items() if key not in ("max_position_embeddings", "vocab_size")}
+    found = asked(home, folder(home, {"config.json": json.dumps(config).encode(), "m.safetensors": weights(tiny())}))
+    assert "not found in config.json: vocab_size, max_position_embeddings" in found.stdout
+    assert "measured" in found.stdout
+
+
+def test_a_custom_architecture(home: Sandbox) -> None:
+    config = {"architectures": ["MyModel"], "model_type": "mine", "hidden_size": 64}
+    data = {"config.json": json.dumps(config).encode(), "m.safetensors": weights(tiny())}
+    found = asked(home, folder(home, data), "-e", "rtx6000-ada").stdout
+    assert "MyModel: " in found
+    assert "It cannot be said: config.json does not tell num_hidden_layers" in found
+
+
+def test_weights_that_tell_nothing(home: Sandbox) -> None:
+    data = {"config.json": json.dumps(tiny()).encode(), "pytorch_model.bin": b"pickle" * 1000}
+    found = asked(home, folder(home, data)).stdout
+    assert "1 file of weights, 6.0 kB (bin), on this disk" in found
+    assert "! pytorch_model.bin tells its tensors only to who runs it: only its size is known" in found
+    assert "computed" in found
+
+
+def test_a_truncated_header(home: Sandbox) -> None:
+    data = {"config.json": json.dumps(tiny()).encode(), "m.safetensors": weights(tiny())[:300]}
+    found = asked(home, folder(home, data)).stdout
+    assert "! cannot read m.safetensors: " in found
+    assert "computed" in found
+
+
+def test_a_gated_repository(online: Sandbox, hub: Hub) -> None:
+    publish(hub, "org/gated", tiny(), plain(tiny()), gated=True, token="hf_right")
+    done = asked(online, "org/gated", code=1)
+    assert "1 file of weights, " in done.stdout
+    assert done.stderr.startswith("orch: cannot ")
+    assert "it is gated, and no token was sent; ask for access at" in done.stderr
+
+
+def test_a_gguf_file(home: Sandbox) -> None:
+    pairs = {"general.architecture": ("text", "qwen3"), "qwen3.block_count": ("u32", 2),
+             "qwen3.embedding_length": ("u32", 64), "qwen3.attention.head_count": ("u32", 4),
+             "qwen3.attention.head_count_kv": ("u32", 2), "qwen3.context_length": ("u32", 4096)}  # fmt: skip
+    tensors = [(f"blk.{layer}.attn_q.weight", (64, 64), 1, 64 * 64 * 2) for layer in (0, 1)]
+    (home.project / "m.gguf").write_bytes(Gguf(pairs, tensors).file())
+    found = told(home, "m.gguf")
+    assert (found["architecture"]["layers"], found["architecture"]["max_positions"]) == (2, 4096)
+    assert found["weights"]["bytes"] == 2 * 64 * 64 * 2
+
+
+def test_a_gguf_file_of_an_unknown_version(home: Sandbox) -> None:
+    (home.project / "m.gguf").write_bytes(Gguf({}, version=9).file())
+    done = asked(home, "m.gguf", code=1)
+    assert done.stderr.startswith(f"orch: cannot tell what {home.project}/m.gguf is: ")
+    assert "version 9" in done.stderr
+
+
+@pytest.mark.parametrize("what", ["nothing", "no.gguf", "org/nothing", "no.yaml", ""])
+def test_what_is_not_there(home: Sandbox, what: str) -> None:
+    assert asked(home, what, code=1).stderr.startswith("orch: cannot ")
+
+
+def test_an_empty_folder(home: Sandbox) -> None:
+    (home.project / "m").mkdir()
+    assert "there is no config.json" in asked(home, "m", code=1).stderr
+
+
+@pytest.mark.parametrize("option", [("--gpus", "0"), ("-tp", "x"), ("--gpu-memory-utilization", "1.5")])
+def test_an_option_that_cannot_be(configs: Sandbox, option: tuple[str, str]) -> None:
+    assert asked(configs, "qwen32b", *option, code=64).stderr.startswith("orch: cannot understand the command: ")
+
+
+def test_an_environment_without_cards(configs: Sandbox) -> None:
+    wrong = asked(configs, "qwen32b", "--environment", "fake", code=1).stderr
+    assert "cannot take the cards of fake: it declares none" in wrong
+
+
+# --------------------------------------------------------------------------------------------------------------- input
+
+
+def test_inputs_are_read_before_anything_else(configs: Sandbox) -> None:
+    wrong = asked(configs, "qwen32b", "--input", "nothing.txt", code=1)
+    assert (wrong.stdout, wrong.stderr) == ("", "orch: cannot count nothing.txt: no such file or directory\n")
+
+
+def test_what_cannot_be_counted_is_told_below_the_answer(configs: Sandbox) -> None:
+    (configs.project / "a.txt").write_text("some words")
+    done = asked(configs, "qwen32b", "-e", "rtx6000-ada", "--no-variants", "--input", "a.txt", code=1)
+    assert "It fits." in done.stdout
+    assert done.stderr.startswith("orch: cannot ")
