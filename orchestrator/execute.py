@@ -11,6 +11,7 @@ from orchestrator.codec import digest
 from orchestrator.engines import vllm
 from orchestrator.environ import child
 from orchestrator.errors import HostError, InputError, Interrupted, OrchError, StartFailed, Unfit, Yielded
+from orchestrator.fitting import fit_of
 from orchestrator.model import (
     Attempt,
     Deployment,
@@ -322,6 +323,7 @@ class _Walk:
             engine=f"{info.engine} {info.version}" if info else "",
             ready_seconds=round(self.world.clock.monotonic() - began, 1) if began else known,
             gpus=record.attempt.gpus if record.attempt else (),
+            estimate=self._reckoned(wanted) or (first.estimate if first else {}),
             **self._far(wanted.name, first),
         )
         self.world.state.add_revision(wanted.name, revision)
@@ -332,6 +334,14 @@ class _Walk:
         if startup := self.came.get(name):
             return {"stages": startup.seconds, "measured": startup.measured}
         return {"stages": known.stages, "measured": known.measured} if known else {}
+
+    def _reckoned(self, wanted: Deployment) -> Mapping[str, float]:
+        """For the start that has just come up, and without what it taught."""
+        if wanted.name not in self.came:
+            return {}
+        from orchestrator.learning import estimate
+
+        return estimate(self.observed.fits.get(wanted.name) or fit_of(wanted, self.world, self.observed))
 
     def _adjust(self, wanted: Deployment) -> None:
         self._recognize(wanted, self._found(wanted.name))

@@ -24,17 +24,22 @@ if TYPE_CHECKING:
 
 def fits(eyes: Eyes, desired: Sequence[Deployment], seen: Observed) -> Mapping[str, "Fit"]:
     """Of those that may start: nothing serves yet that was started with the same spec."""
+    live: dict[str, list[Spec | None]] = {}
+    for one in seen.instances:
+        live.setdefault(one.name, []).extend([one.spec] if one.leader else [])
+    starting = [one for one in desired if one.spec not in live.get(one.name, ())]
+    return {one.name: found for one in starting if (found := fit_of(one, eyes, seen))}
+
+
+def fit_of(wanted: Deployment, eyes: Eyes, seen: Observed) -> "Fit | None":
+    """By what this disk tells of it now, on the cards of ``seen``, and as the records there teach."""
+    state = seen.runtimes.get(wanted.name)
+    cards = cards_here(wanted, state, seen.inventory)
+    model = described(wanted, eyes.weights) if cards else None
+    if cards is None or model is None:
+        return None
     kept = [one.revision for one in seen.records.values() if one.revision]
-    found = {}
-    for wanted in desired:
-        if any(one.leader and one.name == wanted.name and one.spec == wanted.spec for one in seen.instances):
-            continue
-        if (model := described(wanted, eyes.weights)) is None:
-            continue
-        state = seen.runtimes.get(wanted.name)
-        if cards := cards_here(wanted, state, seen.inventory):
-            found[wanted.name] = reckon(model, wanted, cards, _engine(eyes.runtimes, state), kept)
-    return found
+    return reckon(model, wanted, cards, _engine(eyes.runtimes, state), kept)
 
 
 def elsewhere(

@@ -1,7 +1,7 @@
 """What `orch history` prints: the kept revisions of a deployment, what failed, and how two revisions differ. Pure."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from orchestrator.columns import columns
 from orchestrator.diagnosis.progress import stage_words
@@ -11,9 +11,18 @@ from orchestrator.model import Json, Record, Rejected, Revision
 from orchestrator.models_table import ago
 from orchestrator.plan import FieldDiff
 from orchestrator.render import VERSION, field_json, field_text
-from orchestrator.units import format_duration
+from orchestrator.units import format_duration, format_memory
 
 HEAD = ("REVISION", "WHEN", "WHO", "MODEL", "ENGINE", "READY AFTER", "GPUS", "")
+_NUMBERS: Sequence[tuple[str, str, Callable[[float], str]]] = (
+    ("weights", "weights {}", format_memory),
+    ("kv_cache", "KV cache {}", format_memory),
+    ("kv_cache_tokens", "tokens in it {}", "{:,.0f}".format),
+    ("concurrency", "requests at once {}", "{:.2f}".format),
+    ("graphs", "graphs {}", format_memory),
+    ("load", "loaded in {}", lambda seconds: format_duration(round(seconds))),
+)
+"""Of those that `diagnosis/data/stages.toml` names: the words around each, and how it is written."""
 SHORT = 12
 """Characters of a card's UUID."""
 
@@ -26,6 +35,8 @@ def history_text(name: str, record: Record | None, revisions: Sequence[Revision]
     shown = [row if cards else (*row[:6], *row[7:]) for row in table]
     lines = columns(shown) if newest else [f"{name}: no revision is kept; each deployment that becomes ready is one"]
     lines += [_stages(one) for one in newest if one.stages and _is_current(one, record)]
+    told = [(one, numbers_text(one.measured, one.estimate)) for one in newest if _is_current(one, record)]
+    lines += [f"revision {one.number}, {text}" for one, text in told if text]
     failed = [f"  {_failure(one, now)}" for one in reversed(record.rejected)] if record else []
     head = ["failed, and not tried again while something older serves:"] if failed else []
     return "\n".join([*lines, *head, *failed])
@@ -51,6 +62,22 @@ def _stages(one: Revision) -> str:
         f"{stage_words(name)} {format_duration(round(sec))}" for name, sec in one.stages.items() if sec >= 1
     )
     return f"revision {one.number}, where the time went: {spent or 'nothing took a second'}"
+
+
+def numbers_text(measured: Mapping[str, float], estimate: Mapping[str, float]) -> str:
+    """What an engine told as it started, each beside what was reckoned before; empty when it told nothing."""
+    shown = [_number(*one, measured, estimate) for one in _NUMBERS if one[0] in measured]
+    if not shown:
+        return ""
+    beside = " (and as it was reckoned)" if any(name in estimate for name, _, _ in _NUMBERS) else ""
+    return f"as its engine told{beside}: {', '.join(shown)}"
+
+
+def _number(
+    name: str, text: str, shown: Callable[[float], str], measured: Mapping[str, float], estimate: Mapping[str, float]
+) -> str:
+    reckoned = f" ({shown(estimate[name])})" if name in estimate else ""
+    return text.format(f"{shown(measured[name])}{reckoned}")
 
 
 def _marks(one: Revision, record: Record | None) -> Iterator[str]:
@@ -97,6 +124,7 @@ def _revision_json(one: Revision, record: Record | None) -> Json:
         "ready_seconds": one.ready_seconds,
         "stages": dict(one.stages),
         "measured": dict(one.measured),
+        "estimate": dict(one.estimate),
         "gpus": list(one.gpus),
         "current": _is_current(one, record),
         "pinned": _is_pinned(one, record),

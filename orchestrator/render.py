@@ -392,6 +392,8 @@ def _row_json(row: Row) -> Json:
         "progress": row.progress,
         "pinned": row.pinned,
         "restarts": row.restarts,
+        "measured": dict(row.measured),
+        "estimate": dict(row.estimate),
         "rejected": [{"digest": one.digest, "why": one.why, "at": one.at, "log": one.log} for one in row.rejected],
     }
 

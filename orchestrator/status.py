@@ -1,7 +1,7 @@
 """What `orch status` shows of each deployment, derived from one observation. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator import supervision
 from orchestrator.cards import lost, sits_on
@@ -46,6 +46,8 @@ class Row:
     rejected: tuple[Rejected, ...] = ()
     restarts: int = 0  # ends by itself that still count
     progress: Json = None  # of one that is starting, once somebody has read its log
+    measured: Mapping[str, float] = field(default_factory=dict)  # as in Revision, of the start that serves
+    estimate: Mapping[str, float] = field(default_factory=dict)  # likewise
 
     @property
     def ready(self) -> bool:
@@ -68,6 +70,7 @@ def _row(name: str, observed: Observed, wanted: Deployment | str | None, now: fl
     spec = spec or (record.attempt.deployment.spec if record and record.attempt else None)
     phase = _phase(instance, record)
     alive = instance is not None and instance.leader is not None
+    told = revision if revision and spec and phase == Phase.READY and revision.digest == digest(spec) else None
     return Row(
         name=name,
         phase=phase,
@@ -90,6 +93,8 @@ def _row(name: str, observed: Observed, wanted: Deployment | str | None, now: fl
         pinned=pin.pinned if record and (pin := in_force(record)) else None,
         rejected=record.rejected if record else (),
         restarts=len(record.deaths) if record else 0,
+        measured=told.measured if told else {},
+        estimate=told.estimate if told else {},
     )
 
 

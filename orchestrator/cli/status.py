@@ -37,6 +37,8 @@ def status(
         redraw(lambda: _text(_rows(here, names or ()), here, output))
     rows = _rows(here, names or ())
     typer.echo(_text(rows, here, output, _failures(here, rows) if names else {}))
+    for line in _numbers(rows) if names and output is options.Output.TEXT else ():
+        typer.echo(line)
     wanted = [row for row in rows if names or row.phase != "stopped"]
     return 3 if check and not all(row.ready for row in wanted) else 0
 
@@ -58,6 +60,13 @@ def _text(
     said = supervision.lines(watcher, now) if rows or watcher else ()
     why = [line for name, one in failed.items() for line in ("", *one.lines(f"{name}: "))]
     return "\n".join([status_text(rows, now, pulls), *said, *why])
+
+
+def _numbers(rows: "Sequence[Row]") -> "list[str]":
+    """What the engines told as they started, beside what was reckoned."""
+    from orchestrator.history_text import numbers_text
+
+    return [f"{row.name}: {text}" for row in rows if (text := numbers_text(row.measured, row.estimate))]
 
 
 def _as_json(failures: "Mapping[str, Postmortem]") -> "Json":
