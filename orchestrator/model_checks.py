@@ -3,26 +3,32 @@ environment declares of its host tell. Pure; what is not known is noted, and not
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.engines.knowledge import Engine
 from orchestrator.findings import Findings, listed
-from orchestrator.model import GpuDeclaration, Json, Profile
+from orchestrator.model import GpuDeclaration, Json, Profile, RuntimeSpec, Spec
 
-STRETCHED = ("su", "longrope", "llama3", "mrope", "default")
-"""Kinds of rope scaling that a model's own limit already counts in."""
+if TYPE_CHECKING:
+    from orchestrator.fit.model import Architecture, Cards, Fit, Weights
+
+WIDEST = 16
+"""No tensor parallel size larger than this is proposed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
     """``config`` is the model's config.json, None when it is not on this disk; ``host`` what the environment declares,
-    ``env`` the variables that it sets. ``engine`` None: no version is known."""
+    ``env`` the variables that it sets. ``engine`` None: no version is known. ``spec``: the profile as it is resolved;
+    ``cards`` are those of the host, None where it declares none that has a size."""
 
     engine: Engine | None = None
     config: Mapping[str, Json] | None = None
     host: GpuDeclaration | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    spec: Spec | None = None
+    cards: "Cards | None" = None
 
 
 def check_model(profile: Profile, subject: Subject, findings: Findings) -> None:
@@ -31,48 +37,71 @@ def check_model(profile: Profile, subject: Subject, findings: Findings) -> None:
     if subject.config is None:
         findings.note(("model",), "heads and context could not be checked: the model's config.json is not here")
         return
-    _heads(profile, subject.config, findings)
+    from orchestrator.fit.config import context
+    from orchestrator.fit.description import Description
+    from orchestrator.fit.known import model_of
+
+    shape, weights = model_of(Description("", texts={"config.json": subject.config}))
     if subject.env.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN") != "1":
-        _context(profile, subject.config, findings)
+        _context(profile, context(shape), findings)
+    spec = subject.spec or Spec(profile.model, profile.serve, RuntimeSpec("self"), profile.gpus)
+    if _divides(profile, spec, subject, shape, findings) and subject.cards:
+        _fits(profile, spec, subject.engine, fitted(shape, weights, spec, subject.cards, subject.engine), findings)
 
 
-def _heads(profile: Profile, config: Mapping[str, Json], findings: Findings) -> None:
-    ranks = profile.serve.tensor_parallel_size
-    heads = _number(config, "num_attention_heads")
-    if not isinstance(ranks, int) or ranks < 2 or not heads:
-        return
-    path = ("serve", "tensor_parallel_size")
-    if heads % ranks:
-        able = [str(one) for one in range(2, heads + 1) if heads % one == 0 and one <= 16]
-        why = f"{profile.model.label} has {heads} attention heads, which {ranks} does not divide"
-        findings.add(path, why, f"use {listed(able, 'or')}" if able else "use 1", code="indivisible-heads")
-        return
-    pairs = _number(config, "num_key_value_heads")
-    if pairs and pairs % ranks and ranks % pairs:
-        why = f"{profile.model.label} has {pairs} key-value heads, and neither divides {ranks} nor is divided by it"
-        findings.add(path, why, f"use {pairs}", code="indivisible-heads")
+def _divides(profile: Profile, spec: Spec, subject: Subject, shape: "Architecture", findings: Findings) -> bool:
+    """Whether the engine takes the model so divided."""
+    from orchestrator.fit.division import refusals
+    from orchestrator.fit.families import FAMILIES
+    from orchestrator.fit.use import uncounted, use_of
+
+    use = use_of(spec, subject.engine)
+    if not (why := next(refusals(shape, use), "")):
+        return True
+    layers = why.endswith("stages")
+    path = ("serve", "pipeline_parallel_size" if layers else "tensor_parallel_size")
+    able = [str(size) for size in range(2, WIDEST + 1) if not any(refusals(shape, replace(use, tensor=size)))]
+    do = f"use {listed(able, 'or')}" if able else "use 1"
+    do = f"use {shape.layers} or fewer" if layers else do
+    if "heads" in why:
+        findings.add(path, f"{profile.model.label}: {why}", do, code="indivisible-heads")
+    elif shape.model_type in FAMILIES and not uncounted(spec, subject.engine):
+        findings.add(path, f"{profile.model.label}: {why}", do, code="indivisible-model")
+    else:
+        findings.warn(path, f"may be no way to divide {profile.model.label}: {why}", do, code="indivisible-model")
+    return False
 
 
-def _context(profile: Profile, config: Mapping[str, Json], findings: Findings) -> None:
-    wanted, most, args = profile.serve.max_model_len, _longest(config), profile.serve.args
+def fitted(shape: "Architecture", weights: "Weights", spec: Spec, cards: "Cards", engine: Engine | None) -> "Fit":
+    """With the number of cards that orch would choose, where that is left to it."""
+    from orchestrator.fit.advice import fit, smallest
+    from orchestrator.fit.use import use_of
+
+    use = use_of(spec, engine)
+    if spec.serve.tensor_parallel_size == "auto":
+        least = smallest(shape, weights, cards, use, lambda _: None)
+        use = replace(use, tensor=least.tensor) if least else use
+    return fit(shape, weights, cards, use)
+
+
+def _fits(profile: Profile, spec: Spec, engine: Engine | None, answer: "Fit", findings: Findings) -> None:
+    from orchestrator.fit.preflight import WAY_OUT, objection
+    from orchestrator.fit.use import uncounted
+
+    one = objection(answer, uncounted(spec, engine))
+    if one and one.certain and profile.fit == "refuse":
+        findings.add(one.path, f"{profile.model.label}: {one.why}", f"{one.do}; {WAY_OUT}", code=one.code)
+    elif one:
+        findings.warn(one.path, f"of {profile.model.label}: {one.told}", one.do, code=one.code)
+
+
+def _context(profile: Profile, most: int, findings: Findings) -> None:
+    wanted, args = profile.serve.max_model_len, profile.serve.args
     stretched = any(key in str(args) for key in ("rope_scaling", "rope_parameters", "max_position_embeddings"))
     if wanted and most and wanted > most and not stretched:
         why = f"{profile.model.label} reads {most} tokens at most, not {wanted}"
         do = f"use {most} or less, or stretch it by rope scaling: args: {{hf_overrides: {{rope_scaling: ...}}}}"
         findings.add(("serve", "max_model_len"), why, do, code="context-too-long")
-
-
-def _longest(config: Mapping[str, Json]) -> int | None:
-    """As the engine derives it: what the model was trained for, times what its rope scaling adds."""
-    most = _number(config, "max_position_embeddings")
-    scaling = _part(config, "rope_scaling") or _part(config, "rope_parameters")
-    if not most or not isinstance(scaling, Mapping):
-        return most
-    factor, kind = scaling.get("factor"), scaling.get("rope_type", scaling.get("type"))
-    if not isinstance(factor, int | float) or isinstance(factor, bool) or kind in STRETCHED:
-        return most
-    original = scaling.get("original_max_position_embeddings")
-    return int((original if kind == "yarn" and isinstance(original, int) else most) * factor)
 
 
 def _capability(
@@ -107,8 +136,3 @@ def _part(config: Mapping[str, Any], key: str) -> Json:
     """Of the model itself, or of the part of it that reads text."""
     inner = config.get("text_config")
     return config.get(key, inner.get(key) if isinstance(inner, Mapping) else None)
-
-
-def _number(config: Mapping[str, Json], key: str) -> int | None:
-    value = _part(config, key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

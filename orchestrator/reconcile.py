@@ -54,7 +54,6 @@ from orchestrator.plan import (
 if TYPE_CHECKING:
     from orchestrator.fit.preflight import Objection
 
-WAY_OUT = "where the reckoning is wrong, `fit: warn` in the profile lets it start"
 UNKNOWN_DRAIN = 30.0
 """Seconds for one whose spec cannot be read: a profile's own default."""
 
@@ -285,12 +284,14 @@ def _unmendable(verdicts: Sequence[_Verdict], observed: Observed, options: Optio
 
 def _too_large(verdicts: Sequence[_Verdict], observed: Observed, options: Options) -> list[PlanError]:
     starting = [one.deployment for one in verdicts if one.start]
-    found = ((wanted, _objection(wanted, observed, options)) for wanted in starting)
-    return [
-        Unfit(f"start {wanted.name}", one.why, f"{one.do}; {WAY_OUT}", wanted.source.at(*one.path), one.code)
-        for wanted, one in found
-        if one and _refuses(one, wanted)
-    ]
+    found = [(wanted, _objection(wanted, observed, options)) for wanted in starting]
+    return [_refusal(wanted, one) for wanted, one in found if one and _refuses(one, wanted)]
+
+
+def _refusal(wanted: Deployment, one: "Objection") -> PlanError:
+    from orchestrator.fit.preflight import WAY_OUT
+
+    return Unfit(f"start {wanted.name}", one.why, f"{one.do}; {WAY_OUT}", wanted.source.at(*one.path), one.code)
 
 
 def _objection(wanted: Deployment, observed: Observed, options: Options) -> "Objection | None":

@@ -15,6 +15,7 @@ from orchestrator.engines.versions import nearest, order
 from orchestrator.errors import PlanError, UsageProblem
 from orchestrator.files import read_json
 from orchestrator.findings import Findings, listed
+from orchestrator.fitting import cards_declared
 from orchestrator.hub.access import access
 from orchestrator.hub.layout import Repo
 from orchestrator.model import Deployment, Environment, Json, Profile, RuntimeSpec
@@ -71,9 +72,11 @@ class Rehearsal:
             findings.note(("environment",), known.note)
         if known.engine:
             check_flags(profile, known.engine, self.all, findings)
-        subject = Subject(known.engine, self.config(profile, environment), environment.host_gpus, environment.env)
+        wanted, config = resolve(profile, environment, {}), self.config(profile, environment)
+        cards = cards_declared(wanted, environment) if config else None
+        subject = Subject(known.engine, config, environment.host_gpus, environment.env, wanted.spec, cards)
         check_model(profile, subject, findings)
-        for error in self._crowded(resolve(profile, environment, {}), environment):
+        for error in self._crowded(wanted, environment):
             findings.add(_asked_at(profile), error.why, DECLARE_MORE, code="does-not-fit")
         return findings
 

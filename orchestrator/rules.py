@@ -43,6 +43,7 @@ RULES: Mapping[str, str] = {
     "deprecated-flag": "This version of the engine gives the flag up.",
     "short-flag": "A flag is not written out.",
     "indivisible-heads": "The tensor parallel ranks do not divide the model's attention heads.",
+    "indivisible-model": "The tensor or pipeline parallel ranks do not divide the model's layers, width or vocabulary.",
     "context-too-long": "The model does not read so many tokens.",
     "capability": "The quantization needs newer GPUs than the declared host has.",
     # environments
@@ -63,5 +64,6 @@ RULES: Mapping[str, str] = {
     # several profiles together
     "port-clash": "Two profiles claim the same port.",
     "gpu-clash": "Two profiles claim more of a GPU than it has.",
-    "does-not-fit": "The host that the environment declares has no room for the profiles together.",
+    "does-not-fit": "The GPUs have no room for the model as it is to be served, or for all that is served on them.",
+    "fits-barely": "The GPUs have room for less than two requests of full length at once.",
 }

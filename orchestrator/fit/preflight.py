@@ -13,6 +13,7 @@ from orchestrator.fit.layout import layout
 from orchestrator.fit.model import Change, ChangeKind, Fit, Seen
 from orchestrator.model import Path
 
+WAY_OUT = "where the reckoning is wrong, `fit: warn` in the profile lets it start"
 Code = Literal["does-not-fit", "fits-barely"]
 
 _WHERE: dict[ChangeKind, Path] = {

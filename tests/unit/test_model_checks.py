@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from fit_kit import ADA, tiny
+from known_models import QWEN3_32B
 
 from orchestrator.engines.knowledge import Engine
 from orchestrator.findings import Findings
@@ -18,20 +20,29 @@ OLD_CARD = GpuDeclaration("RTX 3090", 4, 24 << 30, "8.6")
 
 
 def found(
-    config: Any = QWEN, *, engine: Engine | None = ENGINE, host: Any = None, env: Any = None, **fields: Any
+    config: Any = QWEN,
+    *,
+    engine: Engine | None = ENGINE,
+    host: Any = None,
+    env: Any = None,
+    cards: Any = None,
+    fit: Any = "refuse",
+    **fields: Any,
 ) -> list[str]:
+    """Errors, warnings and notes."""
     model = {key: fields.pop(key) for key in tuple(fields) if key in ModelRef.__dataclass_fields__}
-    profile = Profile("a", "lab", ModelRef("o/m", **model), Serve(**fields), source=Source("a.yaml"))
+    profile = Profile("a", "lab", ModelRef("o/m", **model), Serve(**fields), source=Source("a.yaml"), fit=fit)
     findings = Findings(profile.source, "profile")
-    check_model(profile, Subject(engine, config, host, env or {}), findings)
-    return [f"{one.code}: {one.why}; {one.do}" for one in findings.errors] + [one.what for one in findings.notes]
+    check_model(profile, Subject(engine, config, host, env or {}, cards=cards), findings)
+    errors = [f"{one.code}: {one.why}; {one.do}" for one in findings.errors]
+    return errors + [f"{one.what}; {one.do}" for one in findings.warnings] + [one.what for one in findings.notes]
 
 
 @pytest.mark.parametrize(
     ("ranks", "expected"),
     [
         (1, []), (2, []), (8, []), (16, []), ("auto", []),
-        (3, ["indivisible-heads: o/m has 64 attention heads, which 3 does not divide; use 2, 4, 8 or 16"]),
+        (3, ["indivisible-heads: o/m: 64 attention heads are not divisible by 3; use 2, 4, 8 or 16"]),
     ],
 )  # fmt: skip
 def test_ranks_divide_the_heads(ranks: Any, expected: list[str]) -> None:
@@ -39,17 +50,61 @@ def test_ranks_divide_the_heads(ranks: Any, expected: list[str]) -> None:
 
 
 def test_ranks_and_key_value_heads_divide_one_another() -> None:
-    config = {"num_attention_heads": 24, "num_key_value_heads": 4}
+    config = {"num_attention_heads": 24, "num_key_value_heads": 4, "num_hidden_layers": 2}
     assert found(config, tensor_parallel_size=8) == []
     assert found(config, tensor_parallel_size=6) == [
-        "indivisible-heads: o/m has 4 key-value heads, and neither divides 6 nor is divided by it; use 4"
+        "indivisible-heads: o/m: 4 KV heads neither divide 6 nor are divided by it; use 2, 4, 8 or 12"
     ]
 
 
 def test_the_text_part_of_a_model_that_sees() -> None:
     config = {"num_attention_heads": 7, "text_config": {"num_attention_heads": 6}}
-    assert found({"text_config": config}, tensor_parallel_size=7) == []
-    assert found({"text_config": {"num_attention_heads": 6}}, tensor_parallel_size=4) != []
+    assert found(config, tensor_parallel_size=3) == []
+    (text,) = found(config, tensor_parallel_size=7)
+    assert text == "indivisible-heads: o/m: 6 attention heads are not divisible by 7; use 2, 3 or 6"
+
+
+def test_other_parts_that_do_not_divide() -> None:
+    """Of a known kind of model an error; of one that may divide otherwise, a warning."""
+    width = tiny(num_attention_heads=6, num_key_value_heads=6, intermediate_size=128)
+    assert found(width, tensor_parallel_size=3) == [
+        "indivisible-model: o/m: a vocabulary of 512 rows is not divisible by 3; use 2"
+    ]
+    assert found({**width, "model_type": "homemade"}, tensor_parallel_size=3) == [
+        "serve.tensor_parallel_size may be no way to divide o/m: a vocabulary of 512 rows is not divisible by 3; use 2"
+    ]
+    assert found(tiny(), pipeline_parallel_size=3) == [
+        "indivisible-model: o/m: 2 layers are too few for 3 pipeline stages; use 2 or fewer"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        # 61.0 GiB of weights, on a card of 48.0 GiB
+        ({}, "does-not-fit: o/m: weights (61.0 GiB) and what the engine needs beside them (1.9 GiB) are 18.8 GiB more"
+             " than 0.92 of 48.0 GiB on each card; set tensor_parallel_size: 2, on 2 cards;"
+             " where the reckoning is wrong, `fit: warn` in the profile lets it start"),
+        ({"tensor_parallel_size": 2}, None),
+        ({"tensor_parallel_size": "auto"}, None),
+        # a token takes 64 layers x 2 x 4 heads x 128 x 2 bytes = 128 KiB, a request of 40,960 of them 5.0 GiB; there are
+        # 0.86 x 48.0 - 30.5 (half of the weights) - 2.4 (assumed beside them) = 8.4 GiB
+        ({"tensor_parallel_size": 2, "gpu_memory_utilization": 0.86},
+         "serve.gpu_memory_utilization of o/m: it fits barely: the KV cache holds 1.7 requests of 40,960 tokens at"
+         " once; set gpu_memory_utilization: 0.90, where nothing else uses the cards"),
+        ({"args": {"cpu_offload_gb": 40}},
+         "serve.tensor_parallel_size of o/m: it may not fit: weights (61.0 GiB) and what the engine needs beside them"
+         " (1.9 GiB) are 18.8 GiB more than 0.92 of 48.0 GiB on each card; set tensor_parallel_size: 2, on 2 cards"),
+    ],
+    ids=["too large", "fits", "auto", "barely", "a flag that makes room"],
+)  # fmt: skip
+def test_the_declared_host_has_the_room_or_not(fields: dict[str, Any], expected: str | None) -> None:
+    assert found(QWEN3_32B, cards=ADA, **fields) == ([expected] if expected else [])
+
+
+def test_whoever_knows_better_is_warned() -> None:
+    (text,) = found(QWEN3_32B, cards=ADA, fit="warn")
+    assert text.startswith("serve.tensor_parallel_size of o/m: it may not fit: weights (61.0 GiB)")
 
 
 @pytest.mark.parametrize(
