@@ -187,10 +187,10 @@ def _fewest(
     shape, sizes = model_of(model)
     if found := smallest(shape, sizes, cards, use, lambda tried: seen(wanted, tried, cards, made, engine)):
         return sized(wanted, found.tensor)
-    answer = reckon(model, wanted, cards, engine)
+    answer = reckon(model, sized(wanted, max(1, cards.count // use.pipeline)), cards, engine)
     if answer.verdict == "unknown":
         raise _unsettled(wanted, answer.why, "write the number")
-    why = f"on none of 1 to {cards.count} cards it fits: {answer.why}" if cards.count else answer.why
+    why = f"it fits none of 1 to {cards.count} cards: on {answer.layout.cards}, {answer.why}"
     do = answer.changes[0].text if answer.changes else "write the number if the reckoning is wrong"
     raise _unsettled(wanted, why, do, "does-not-fit")
 

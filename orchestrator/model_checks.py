@@ -80,7 +80,7 @@ def fitted(shape: "Architecture", weights: "Weights", spec: Spec, cards: "Cards"
     use = use_of(spec, engine)
     if spec.serve.tensor_parallel_size == "auto":
         least = smallest(shape, weights, cards, use, lambda _: None)
-        use = replace(use, tensor=least.tensor) if least else use
+        use = replace(use, tensor=least.tensor if least else max(1, cards.count // use.pipeline))
     return fit(shape, weights, cards, use)
 
 

@@ -97,7 +97,7 @@ def test_auto_of_a_model_that_no_number_of_cards_takes(host: Project, tmp_path: 
     huge = write_model(tmp_path / "huge", {**QWEN3_32B, "num_hidden_layers": 400}, shards=4)
     wants(host, huge, "auto")
     refused = host.orch("plan", "a", code=1).stderr
-    assert "on none of 1 to 4 cards it fits: weights (" in refused
+    assert "it fits none of 1 to 4 cards: on 4, weights (" in refused
 
 
 def test_shards_that_are_not_here_count_all_the_same(host: Project, tmp_path: Path) -> None:
