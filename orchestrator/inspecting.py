@@ -6,30 +6,36 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator import headers
+from orchestrator import fitting, headers
 from orchestrator.engines import vllm
+from orchestrator.engines.knowledge import Engine
 from orchestrator.engines.repos import repos
 from orchestrator.errors import FetchFailed, HostError, InputError
 from orchestrator.fit.cards_of import KV_SPACE, cards_of
 from orchestrator.fit.description import Description
 from orchestrator.fit.inputs import TOKENIZER_FILES, Input
 from orchestrator.fit.inspection import Counted
-from orchestrator.fit.model import Cards
+from orchestrator.fit.model import Cards, Seen, Use
 from orchestrator.fit.relatives import Relative
 from orchestrator.hub.describing import Form, HubDescriber
 from orchestrator.hub.layout import Repo
+from orchestrator.learning import seen
 from orchestrator.model import Deployment, Environment, ModelRef, RuntimeState
 from orchestrator.ports import Eyes, FetchEvents, WeightStore
 from orchestrator.runtimes.tokens import KEPT, count
 
 
 def described(wanted: Deployment, hub: HubDescriber) -> Description:
-    """Raises HostError for a folder that cannot be looked at, and FetchFailed for a repository of which nothing is
-    known."""
-    if wanted.spec.model.path is None:
+    """Of a profile whose model cannot be had, what the config.json beside it says. Raises HostError for a folder that
+    cannot be looked at, and FetchFailed for a repository of which nothing is known."""
+    if wanted.spec.model.path is not None:
+        return headers.at(Path(wanted.spec.model.path), str(wanted.spec.serve.args.get("load_format", "auto")))
+    try:
         return hub.describe(wanted)
-    load_format = str(wanted.spec.serve.args.get("load_format", "auto"))
-    return headers.at(Path(wanted.spec.model.path), load_format)
+    except FetchFailed as error:
+        if (found := fitting.beside(wanted.source.file)) is None:
+            raise
+        return replace(found, notes=(*found.notes, str(error)))
 
 
 def forms(
@@ -63,7 +69,9 @@ def _named(wanted: Deployment, name: str, hub: HubDescriber) -> Form:
 def declared_cards(environment: Environment, state: RuntimeState) -> Cards:
     """Those of the host that an environment declares. Raises InputError when it declares none."""
     device = vllm.device(environment.runtime, state.info)
-    found = cards_of(environment.host_gpus, environment.env, device=device, source=_file(environment))
+    found = cards_of(
+        environment.host_gpus, environment.env, device=device, source=environment.source.file or environment.name
+    )
     if found is not None:
         return found
     what = f"take the cards of {environment.name}"
@@ -76,15 +84,16 @@ def declared_cards(environment: Environment, state: RuntimeState) -> Cards:
 
 def cards_here(wanted: Deployment, environment: Environment, state: RuntimeState, eyes: Eyes) -> Cards | None:
     """This host's, else what the environment declares; None where neither tells of any."""
-    spec, device = wanted.spec, vllm.device(wanted.spec.runtime, state.info)
-    pinned = spec.gpus if isinstance(spec.gpus, tuple) else ()
-    inventory = None if device == "cpu" else eyes.gpus.inventory()
-    found = cards_of(inventory, spec.env, device=device, ranks=vllm.ranks(spec), pinned=pinned)
-    return found or cards_of(environment.host_gpus, spec.env, device=device, source=_file(environment))
+    here = fitting.cards_here(wanted, state, eyes.gpus.inventory())
+    return here or fitting.cards_declared(wanted, environment)
 
 
-def _file(environment: Environment) -> str:
-    return environment.source.file or environment.name
+def learnt(wanted: Deployment, use: Use, cards: Cards, engine: Engine | None, eyes: Eyes) -> Seen | None:
+    """What an engine like it reported on this host; nothing of a host that a file declares."""
+    if cards.how != "measured":
+        return None
+    kept = [record.revision for record in eyes.state.records().values() if record.revision]
+    return seen(wanted, use, cards, kept, engine)
 
 
 # ------------------------------------------------------------------------------------------------------------- tokens

@@ -118,6 +118,7 @@ def _inspected(
         free=not one.sized and not {"tensor", "pipeline"} & asked.keys(),
         trouble=trouble,
         uncounted=uncounted(one.wanted.spec, one.engine(here)),
+        learnt=lambda use: inspecting.learnt(one.wanted, use, cards, one.engine(here), here.eyes) if cards else None,
     )
 
 

@@ -1,6 +1,6 @@
 """All that `orch inspect` answers of a model, from what was found of its files and of its other forms. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.engines.knowledge import Engine
@@ -11,7 +11,7 @@ from orchestrator.fit.division import refusals
 from orchestrator.fit.inputs import Counts, Input
 from orchestrator.fit.known import model_of
 from orchestrator.fit.layout import layout
-from orchestrator.fit.model import Architecture, Cards, Fit, Layout, Use, Weights
+from orchestrator.fit.model import Architecture, Cards, Fit, Layout, Seen, Use, Weights
 from orchestrator.fit.relatives import Relative
 from orchestrator.fit.support import support
 from orchestrator.fit.variants import Candidate, Row, compare
@@ -75,9 +75,10 @@ def inspection(
     free: bool = False,
     trouble: str = "",
     uncounted: Sequence[str] = (),
+    learnt: Callable[[Use], Seen | None] = lambda use: None,
 ) -> Inspection:
     """``free``: nobody says on how many cards, so it is as few as it takes. ``engine`` is what would serve it, if that
-    is known; ``trouble`` why its forms could not be found."""
+    is known; ``trouble`` why its forms could not be found, ``learnt`` what engines reported of such a use."""
     shape, weights = model_of(found)
     readable = [(one, told) for one, told in forms if told is not None and told_of(told)]
     candidates = tuple(candidate(one, told, cards, engine) for one, told in readable)
@@ -94,7 +95,7 @@ def inspection(
         made,
         use=use,
         cards=cards,
-        answer=fit(shape, weights, cards, use, others),
+        answer=fit(shape, weights, cards, use, others, learnt(use)),
         rows=compare(candidates, cards, use) if len(candidates) + len(unread) > 1 else (),
     )
 
