@@ -89,8 +89,9 @@ def _fits(profile: Profile, spec: Spec, engine: Engine | None, answer: "Fit", fi
     from orchestrator.fit.use import uncounted
 
     one = objection(answer, uncounted(spec, engine))
+    way_out = "" if spec.serve.tensor_parallel_size == "auto" else f"; {WAY_OUT}"  # no number, no start
     if one and one.certain and profile.fit == "refuse":
-        findings.add(one.path, f"{profile.model.label}: {one.why}", f"{one.do}; {WAY_OUT}", code=one.code)
+        findings.add(one.path, f"{profile.model.label}: {one.why}", f"{one.do}{way_out}", code=one.code)
     elif one:
         findings.warn(one.path, f"of {profile.model.label}: {one.told}", one.do, code=one.code)
 
