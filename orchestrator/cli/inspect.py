@@ -177,10 +177,10 @@ def _with_tokens(
 
     console = Console()
     try:
+        state = one.looked_into(here, console.say)
         counted = inspecting.counted(
-            one.wanted, found.found, inputs, expected, one.state(here), lambda: here.world(console).weights, console,
-            dict(os.environ),
-        )  # fmt: skip
+            one.wanted, found.found, inputs, expected, state, lambda: here.world(console).weights, console, os.environ
+        )
     except OrchError as error:
         return found, error
     finally:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.context import Context
     from orchestrator.engines.knowledge import Engine
     from orchestrator.fit.model import Cards
+    from orchestrator.ports import Say
 
 _MODEL_FILES = ("config.json", "params.json", "*.safetensors", "*.gguf", "*.bin", "*.pt")
 
@@ -32,6 +33,13 @@ class Subject:
 
     def state(self, here: "Context") -> RuntimeState:
         return here.eyes.runtimes.state(self.at.runtime)
+
+    def looked_into(self, here: "Context", say: "Say") -> RuntimeState:
+        """Of an existing runtime that was never looked into, now. Raises RuntimeFailure."""
+        known, spec = self.state(here), self.at.runtime
+        if known.info or spec.kind == "requirements":
+            return known
+        return RuntimeState("ready", info=here.eyes.runtimes.look(spec, say))
 
     def cards(self, here: "Context") -> "Cards | None":
         """Raises InputError where the named environment declares none."""

@@ -8,10 +8,11 @@ from orchestrator.fit.inputs import Count, left
 from orchestrator.fit.inspection import Counted, Inspection, divisions
 from orchestrator.fit.layout import length
 from orchestrator.fit.model import Architecture, Figure, Fit, Layout, Weights
+from orchestrator.fit.phrases import memory_text, small_text
 from orchestrator.fit.text import cards_text, model_text, sum_text, variants_text, verdict_text
 from orchestrator.fit.variants import Candidate, Row, recommended
 from orchestrator.model import Json
-from orchestrator.units import format_memory, format_size
+from orchestrator.units import format_size
 
 NO_CARDS = (
     "There are no cards here that it could be fitted to, and no environment declares any: `--environment NAME` takes "
@@ -70,12 +71,8 @@ def _divided(found: Inspection) -> list[str]:
 
 
 def _cell(one: Layout) -> str:
-    weights = format_memory(one.weights.value) if one.weights else "-"
-    return f"{weights} + {_small(one.kv_per_token.value)}" if one.kv_per_token else weights
-
-
-def _small(size: float) -> str:
-    return f"{size / 1024:.4g} KiB" if size >= 1024 else f"{size:.0f} B"
+    weights = memory_text(one.weights.value) if one.weights else "-"
+    return f"{weights} + {small_text(one.kv_per_token.value)}" if one.kv_per_token else weights
 
 
 def _answer(answer: Fit) -> Iterator[list[str]]:

@@ -6,7 +6,7 @@ from orchestrator.columns import columns
 from orchestrator.fit.config import context
 from orchestrator.fit.layout import length
 from orchestrator.fit.model import Architecture, Cards, Figure, Fit, Layout, Weights
-from orchestrator.fit.phrases import cards_word, listed
+from orchestrator.fit.phrases import cards_word, listed, memory_text, small_text
 from orchestrator.fit.variants import Candidate, Row, recommended
 from orchestrator.units import format_memory, format_size
 
@@ -105,17 +105,17 @@ def _lines(answer: Fit) -> Iterator[tuple[str, str, str, Figure]]:
     held, cards, use = answer.layout, answer.cards, answer.use
     if not cards.cpu:
         given = Figure(cards.memory, "bytes", cards.how, cards.source or cards.name)
-        yield "", _memory(cards.memory), "a card", given
+        yield "", memory_text(cards.memory), "a card", given
         share = Figure(use.utilization, "", "declared", "gpu_memory_utilization")
         yield "x", f"{use.utilization:g}", "the engine's share of it", share
         if held.weights:
-            yield "-", _memory(held.weights.value), "weights", held.weights
+            yield "-", memory_text(held.weights.value), "weights", held.weights
         for line in held.overhead:
-            yield "-", _memory(line.figure.value), line.label, line.figure
+            yield "-", memory_text(line.figure.value), line.label, line.figure
     elif held.weights:
-        yield "", _memory(held.weights.value), "weights", held.weights
+        yield "", memory_text(held.weights.value), "weights", held.weights
     if held.for_kv:
-        yield "=", _memory(held.for_kv.value), "left for the KV cache", held.for_kv
+        yield "=", memory_text(held.for_kv.value), "left for the KV cache", held.for_kv
     yield from _cache_lines(answer)
 
 
@@ -123,9 +123,9 @@ def _cache_lines(answer: Fit) -> Iterator[tuple[str, str, str, Figure]]:
     held = answer.layout
     if not (held.kv_per_token and held.request and held.kv_tokens and held.concurrency and held.longest):
         return
-    yield "", _small(held.kv_per_token.value), "of KV cache a token", held.kv_per_token
+    yield "", small_text(held.kv_per_token.value), "of KV cache a token", held.kv_per_token
     tokens = length(answer.architecture, answer.use)
-    yield "", _memory(held.request.value), f"a request of {tokens:,} tokens", held.request
+    yield "", memory_text(held.request.value), f"a request of {tokens:,} tokens", held.request
     if held.for_kv and held.for_kv.value <= 0:
         return
     yield "", f"{held.kv_tokens.value:,.0f}", "tokens of KV cache", held.kv_tokens
@@ -187,8 +187,8 @@ def _parameters(weights: Weights) -> str:
 def _amounts(one: Layout) -> tuple[str, str, str, str]:
     room = one.for_kv.value if one.for_kv else 0
     return (
-        _memory(one.weights.value) if one.weights else "-",
-        _memory(room) if one.for_kv else "-",
+        memory_text(one.weights.value) if one.weights else "-",
+        memory_text(room) if one.for_kv else "-",
         f"{one.kv_tokens.value:,.0f}" if one.kv_tokens else "-",
         f"{one.concurrency.value:.1f}" if one.concurrency else "-",
     )
@@ -211,17 +211,6 @@ def _split(held: Layout) -> str:
     return f", tensor_parallel_size {held.tensor}" + (
         f", pipeline_parallel_size {held.pipeline}" if held.pipeline > 1 else ""
     )
-
-
-def _memory(size: float) -> str:
-    """As the tools for GPUs have it; of a tiny model in KiB."""
-    if size < 0:
-        return "-" + _memory(-size)
-    return format_memory(size) if size >= 1 << 20 else _small(size)
-
-
-def _small(size: float) -> str:
-    return f"{size / 1024:.4g} KiB" if size >= 1024 else f"{size:.0f} B"
 
 
 def _count(parameters: int) -> str:

@@ -11,9 +11,11 @@ import pytest
 from caches import Cache
 from fakes.hub import Hub
 from fakes.nvml import Nvml
+from fakes.runtime import make_fake_runtime
 from fakes.sandbox import Result, Sandbox
 from fit_kit import awq, plain, tiny
 from known_models import QWEN3_32B, QWEN3_32B_AWQ, QWEN3_32B_FP8, QWEN3_32B_GPTQ
+from test_token_counts import TRANSFORMERS
 from weight_files import Gguf, safetensors, with_length
 
 from orchestrator.fit.model import Tensor
@@ -291,3 +293,58 @@ def test_what_cannot_be_counted_is_told_below_the_answer(configs: Sandbox) -> No
     done = asked(configs, "qwen32b", "-e", "rtx6000-ada", "--no-variants", "--input", "a.txt", code=1)
     assert "It fits." in done.stdout
     assert done.stderr.startswith("orch: cannot ")
+
+
+@pytest.fixture
+def counting(home: Sandbox, tmp_path: Path) -> str:
+    """A folder with a model and a tokenizer, and a runtime whose transformers counts a token a word."""
+    python = make_fake_runtime(tmp_path / "counting")
+    library = next((python / "lib").glob("python3*/site-packages")) / "transformers"
+    library.mkdir()
+    (library / "__init__.py").write_text(TRANSFORMERS)
+    home.environment(python, "counting")
+    place = folder(home, {"config.json": json.dumps(tiny()).encode(), "m.safetensors": weights(tiny())})
+    (home.project / place / "tokenizer.json").write_text(json.dumps({"template": "user"}))
+    home.profile("counting", 8000, environment="counting", model={"path": str(home.project / place)})
+    return "counting"
+
+
+def test_tokens_of_files_and_of_standard_input(home: Sandbox, counting: str) -> None:
+    (home.project / "a.txt").write_text("one two three")
+    done = home.orch("inspect", counting, "-i", "a.txt", "-i", "-", "--expect-output", "50", input="four " * 260)
+    assert done.code == 0, done.stderr
+    # The template puts three words around each text; the model reads 256 tokens.
+    assert done.stdout.endswith(
+        "INPUT           TOKENS  TEXT  LEFT\n"
+        "a.txt           6       3     200\n"
+        "standard input  263     260   57 too few\n"
+        "together        266     263   60 too few\n"
+        "Counted by the model's own tokenizer, the model's chat template with it; of 256 tokens of context, with 50 "
+        "kept for the answer.\n"
+    )
+    found = json.loads(
+        home.orch("inspect", counting, "--output", "json", "--input", "-", input="four").stdout
+    )  # fmt: skip
+    assert found["inputs"]["each"] == [{"name": "standard input", "tokens": 4, "text_tokens": 1, "left": 252}]
+
+
+def test_what_the_template_refuses_is_said_of_that_input(home: Sandbox, counting: str) -> None:
+    (home.project / "a.json").write_text('[{"role": "tool", "content": "x"}]')
+    (home.project / "b.txt").write_text("x")
+    found = asked(home, counting, "-i", "a.json", "-i", "b.txt").stdout
+    assert "a.json could not be counted: Only user and assistant roles are supported!" in found
+
+
+def test_the_tokenizer_alone_is_fetched(online: Sandbox, hub: Hub, tmp_path: Path, counting: str) -> None:
+    files = {"config.json": json.dumps(tiny()).encode(), "tokenizer.json": b'{"template": null}'}
+    hub.add("org/m", {**files, "model.safetensors": weights(tiny())})
+    environment = online.project / "environments/counting.yaml"
+    told_ = json.loads(environment.read_text()) | {"cache": {"hf_home": str(online.home / "hf")}}
+    environment.write_text(json.dumps(told_))
+    online.profile("hubbed", 8000, environment="counting", model={"repo": "org/m"})
+    found = told(online, "hubbed", "--no-variants", "--input", str(environment))
+    assert found["inputs"]["each"][0]["tokens"] > 5
+    assert not found["inputs"]["chat_template"]
+    cache = online.home / "hf/hub/models--org--m"
+    assert {path.name for path in cache.rglob("*.json") if path.is_symlink()} == {"config.json", "tokenizer.json"}
+    assert not list(cache.rglob("*.safetensors"))
