@@ -13,7 +13,7 @@ from orchestrator.fit.known import model_of
 from orchestrator.fit.layout import layout
 from orchestrator.fit.model import Architecture, Cards, Fit, Layout, Seen, Use, Weights
 from orchestrator.fit.relatives import Relative
-from orchestrator.fit.support import support
+from orchestrator.fit.support import UNKNOWN, Support, support
 from orchestrator.fit.variants import Candidate, Row, compare
 
 WIDEST, DEEPEST = 8, 4
@@ -42,7 +42,7 @@ class Unread:
 class Inspection:
     """``what`` as it was asked for. ``cards`` and ``answer`` are None where nobody tells of any cards. ``rows`` are the
     model's forms side by side, empty when it was not asked for; ``unread`` those that could not be looked at.
-    ``uncounted`` are flags that the arithmetic knows nothing of."""
+    ``uncounted`` are flags that the arithmetic knows nothing of; ``runs`` is whether the cards compute in its form."""
 
     what: str
     found: Description
@@ -57,6 +57,7 @@ class Inspection:
     trouble: str = ""
     uncounted: tuple[str, ...] = ()
     counted: Counted | None = None
+    runs: Support = UNKNOWN
 
     @property
     def readable(self) -> bool:
@@ -95,6 +96,7 @@ def inspection(
         made,
         use=use,
         cards=cards,
+        runs=support(shape, cards, engine),
         answer=fit(shape, weights, cards, use, others, learnt(use)),
         rows=compare(candidates, cards, use) if len(candidates) + len(unread) > 1 else (),
     )

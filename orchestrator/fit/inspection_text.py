@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.columns import columns
+from orchestrator.fit.config import context
 from orchestrator.fit.description import Description
 from orchestrator.fit.inputs import Count, left
 from orchestrator.fit.inspection import Counted, Inspection, divisions
@@ -27,6 +28,7 @@ def inspection_text(found: Inspection) -> list[str]:
         parts.append(_divided(found))
     if found.answer:
         parts += _answer(found.answer)
+        parts[-1] += _runs(found)
     elif found.readable:
         parts.append([NO_CARDS])
     parts += [_uncounted(found), _forms(found)]
@@ -52,7 +54,11 @@ def _only_config(found: Description) -> bool:
 
 
 def _notes(found: Inspection) -> list[str]:
-    return [f"! {note}" for note in found.found.notes[1 if _only_config(found.found) else 0 :]]
+    notes = list(found.found.notes[1 if _only_config(found.found) else 0 :])
+    most = context(found.architecture)
+    if 0 < most < found.use.max_model_len:
+        notes.append(f"max_model_len {found.use.max_model_len:,} is refused by the engine: it reads {most:,} tokens")
+    return [f"! {note}" for note in notes]
 
 
 def _divided(found: Inspection) -> list[str]:
@@ -81,6 +87,12 @@ def _answer(answer: Fit) -> Iterator[list[str]]:
         if not answer.cards.cpu:
             yield cards_text(answer)
     yield verdict_text(answer)
+
+
+def _runs(found: Inspection) -> list[str]:
+    if found.runs.runs is False:
+        return [f"But it cannot run there: {found.runs.why}."]
+    return [f"It does not run natively there: {found.runs.why}."] if found.runs.native is False else []
 
 
 def _uncounted(found: Inspection) -> list[str]:
@@ -171,6 +183,7 @@ def inspection_json(found: Inspection) -> Mapping[str, Json]:
         "use": _use(found),
         "uncounted": list(found.uncounted),
         "fit": _fit(answer) if answer else None,
+        "support": {"runs": found.runs.runs, "native": found.runs.native, "why": found.runs.why},
         "variants": [_row(row) for row in found.rows] or [_candidate(one) for one in found.candidates],
         "recommended": _recommended(found),
         "unread": [{"name": one.name, "why": one.why, "disk_bytes": one.disk} for one in found.unread],

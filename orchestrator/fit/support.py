@@ -21,6 +21,9 @@ class Support:
     why: str = ""
 
 
+UNKNOWN = Support(None)
+
+
 @dataclass(frozen=True, slots=True)
 class _Form:
     """Capabilities from which it is ``native``, and from which it runs at all: ``least`` is what vLLM has asked for
@@ -73,7 +76,7 @@ def support(found: Architecture, cards: Cards, engine: Engine | None = None) -> 
     if least is None:
         return Support(False, False, source)
     if not cards.capability or form is None:
-        return Support(None, None, "")
+        return UNKNOWN
     has = tens(cards.capability)
     if has < least:
         return Support(False, False, f"{name} needs capability {least // 10}.{least % 10}, by {source}")

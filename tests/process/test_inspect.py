@@ -143,6 +143,16 @@ def test_what_if(configs: Sandbox) -> None:
     assert (half["use"]["max_model_len"], half["use"]["utilization"]) == (8192, 0.95)
 
 
+def test_cards_that_cannot_run_it_and_a_context_that_it_does_not_read(home: Sandbox, fake_runtime: Path) -> None:
+    home.environment(fake_runtime, "old", host={"gpus": ADA | {"compute_capability": "7.0"}})
+    config = tiny(quantization_config={"quant_method": "fp8"})
+    place = folder(home, {"config.json": json.dumps(config).encode(), "m.safetensors": weights(tiny())})
+    found = asked(home, place, "-e", "old", "--max-model-len", "1024").stdout
+    assert "But it cannot run there: fp8 needs capability " in found
+    assert "! max_model_len 1,024 is refused by the engine: it reads 256 tokens" in found
+    assert told(home, place, "-e", "old")["support"]["runs"] is False
+
+
 def test_an_answer_that_it_does_not_fit_is_one(configs: Sandbox) -> None:
     found = asked(configs, "qwen32b", "-e", "rtx6000-ada", "-tp", "1", "--no-variants").stdout
     assert "It does not fit: weights (61.0 GiB)" in found
@@ -292,7 +302,7 @@ def test_what_cannot_be_counted_is_told_below_the_answer(configs: Sandbox) -> No
     (configs.project / "a.txt").write_text("some words")
     done = asked(configs, "qwen32b", "-e", "rtx6000-ada", "--no-variants", "--input", "a.txt", code=1)
     assert "It fits." in done.stdout
-    assert done.stderr.startswith("orch: cannot ")
+    assert "orch: cannot fetch Qwen/Qwen3-32B: " in done.stderr
 
 
 @pytest.fixture
