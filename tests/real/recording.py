@@ -27,12 +27,20 @@ def folder() -> Path:
     return RECORDED / f"vllm-{found[1]}"
 
 
+def recorded() -> dict[str, Any]:
+    """What was recorded of this version, by id."""
+    index = folder() / INDEX
+    return tomllib.loads(index.read_text()) if index.exists() else {}
+
+
+def anew() -> bool:
+    return os.environ.get("RECORD") == "1"
+
+
 def keep(failure: Failure, log: Path, found: Mapping[str, Any], homes: Mapping[str, str]) -> None:
     """``found``: as `orch explain` gives it. ``homes``: folder of this machine -> what to call it."""
-    to = folder()
-    index = to / INDEX
-    known = tomllib.loads(index.read_text()) if index.exists() else {}
-    if failure.id in known and os.environ.get("RECORD") != "1":
+    to, known = folder(), recorded()
+    if failure.id in known and not anew():
         return
     to.mkdir(parents=True, exist_ok=True)
     (to / f"{failure.id}.log").write_text(shortened(scrubbed(log.read_text(errors="replace"), homes)))
@@ -43,7 +51,7 @@ def keep(failure: Failure, log: Path, found: Mapping[str, Any], homes: Mapping[s
         "facts": facts(failure),
         "fields": sorted(found["changes"]),
     }
-    index.write_text("\n".join(f"[{name}]\n{table(one)}" for name, one in sorted(known.items())))
+    (to / INDEX).write_text("\n".join(f"[{name}]\n{table(one)}" for name, one in sorted(known.items())))
 
 
 def facts(failure: Failure) -> dict[str, Any]:
