@@ -49,10 +49,11 @@ def _verdict(found: Architecture, weights: Weights, cards: Cards, use: Use, aske
     if not asked.fits:
         tokens = length(found, use)
         short = f"one request of {tokens:,} tokens takes {format_memory(asked.request.value)} of KV cache"
-        return "too large", f"{short} on each card, and {format_memory(left)} are left for it"
+        where = "" if cards.cpu else " on each card"
+        return "too large", f"{short}{where}, and {format_memory(left)} are left for it"
     if asked.concurrency.value < BARELY:
         tokens = length(found, use)
-        return "barely", f"the KV cache holds {asked.concurrency.value:.1f} requests of {tokens:,} tokens at once"
+        return "barely", f"the KV cache holds {asked.concurrency.value:.2f} requests of {tokens:,} tokens at once"
     return "fits", ""
 
 

@@ -9,6 +9,7 @@ import pytest
 from deploy_kit import Project, environ, serves
 from fakes.model_files import QWEN3_32B, write_model
 from fakes.nvml import Nvml
+from fakes.runtime import make_fake_runtime
 
 
 @pytest.fixture
@@ -24,6 +25,17 @@ def host(project: Project, nvml: Nvml) -> Project:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     return write_model(tmp_path / "Qwen3-32B")
+
+
+@pytest.fixture
+def cpu(tmp_path: Path) -> Path:
+    """A runtime that computes on the processor."""
+    made = make_fake_runtime(tmp_path / "cpu")
+    packages = next(made.glob("lib/python3*/site-packages"))
+    info = packages / "torch-2.13.0+cpu.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.4\nName: torch\nVersion: 2.13.0+cpu\n")
+    return made
 
 
 def wants(host: Project, model: Path, tensor: Any = 1, **keys: Any) -> None:
@@ -113,3 +125,43 @@ def test_a_plan_for_a_declared_host(host: Project, model: Path, fake_runtime: Pa
     assert "set tensor_parallel_size: 2, on 2 cards" in refused
     wants(host, model, "auto")
     assert "GPUs 0 and 1" in host.orch("plan", "a", "--host", "fake").stdout
+
+
+def test_what_the_engine_told_stands_beside_what_was_reckoned_and_the_next_sum_begins_there(
+    host: Project, model: Path
+) -> None:
+    """The stand-in says what a real one would that found 9.50 GiB for its cache: 77,824 tokens of 128 KiB."""
+    said = [
+        "(Worker_TP0 pid=7) INFO 11-24 10:00:00 [m.py:1] Model loading took 30.52 GiB memory and 41.20 seconds",
+        "(Worker_TP0 pid=7) INFO 11-24 10:00:01 [m.py:2] Available KV cache memory: 9.50 GiB",
+        "(EngineCore pid=6) INFO 11-24 10:00:02 [m.py:3] GPU KV cache size: 77,824 tokens",
+        "(EngineCore pid=6) INFO 11-24 10:00:02 [m.py:4] Maximum concurrency for 40,960 tokens per request: 1.90x",
+    ]
+    share = {"gpu_memory_utilization": 0.92}
+    wants(host, model, 2, args={"fake_log": said}, serve=share)
+    assert "fits barely" not in host.plan("a")
+    host.apply("a")
+    told = "weights 30.5 GiB (30.5 GiB), KV cache 9.5 GiB (10.8 GiB), tokens in it 77,824 (88,"
+    assert told in host.orch("status", "a").stdout
+    assert told in host.orch("history", "a").stdout
+    row = host.row()
+    assert row["measured"]["kv_cache_tokens"] == 77_824
+    assert row["estimate"]["concurrency"] > 2
+    assert row["estimate"] == host.orch("history", "a", "--output", "json").json["revisions"][0]["estimate"]
+    wants(host, model, 2, args={"fake_log": said}, serve=share | {"names": ["b"]})
+    assert "warning: a: it fits barely: the KV cache holds 1.90 requests of 40,960 tokens at once" in host.plan("a")
+
+
+def test_on_a_processor_the_cache_has_the_space_that_it_is_given(project: Project, model: Path, cpu: Path) -> None:
+    """A request of 40,960 tokens takes 64 layers x 2 x 8 heads x 128 x 2 bytes of each: 10 GiB. What its runtime
+    computes on is known once it has started something."""
+    project.sandbox.environment(cpu)
+    old = project.up()
+    for space, code in (("8", 1), ("16", 0)):
+        project.sandbox.environment(cpu, env={"VLLM_CPU_KVCACHE_SPACE": space})
+        project.profile("a", gpus="auto", model={"path": str(model)})
+        done = project.orch("plan", "a", code=code)
+        short = "one request of 40,960 tokens takes 10.0 GiB of KV cache, and 8.0 GiB are left for it"
+        assert (short in done.stderr) == bool(code)
+    assert "it fits barely: the KV cache holds 1.60 requests" in done.stdout
+    assert project.engine() == old

@@ -190,7 +190,7 @@ def test_another_variant_is_proposed_when_it_fits() -> None:
 
 def test_a_tight_fit_is_told_and_offered_room() -> None:
     answer = _fit(QWEN3_32B_FP8)
-    assert (answer.verdict, answer.why) == ("barely", "the KV cache holds 1.0 requests of 40,960 tokens at once")
+    assert (answer.verdict, answer.why) == ("barely", "the KV cache holds 1.00 requests of 40,960 tokens at once")
     assert _changes(answer) == [
         "kv_cache_dtype: fp8, which halves the KV cache", "max_model_len: 20480", "tensor_parallel_size: 2, on 2 cards",
     ]  # fmt: skip

@@ -60,7 +60,8 @@ def test_weights_larger_than_the_card_are_certain() -> None:
 def test_what_is_over_by_less_than_half_of_what_is_assumed_is_not() -> None:
     """Of two cards 0.74 x 49,140 are 36,363 MiB. Half of the weights is 31,245, and 2,444 are reckoned beside them, of
     which 10 are computed: left are 2,674, and a request of 40,960 tokens takes 5,120 + 2 of a spare block. With half of
-    the 2,434 assumed there are 3,891: too little all the same. At 0.78 it is 38,329: 4,640, and with half 5,857. At 0.79 it is 38,821, with 5,132 left."""
+    the 2,434 assumed there are 3,891: too little all the same. At 0.78 it is 38,329: 4,640, and with half 5,857.
+    At 0.79 it is 38,821, with 5,132 left."""
     assert said(answer(tensor=2, utilization=0.74)).certain
     one = said(answer(tensor=2, utilization=0.78))
     assert (one.code, one.certain) == ("does-not-fit", False)
@@ -92,7 +93,7 @@ def test_heads_that_do_not_divide_are_certain() -> None:
 def test_room_for_one_request_and_no_second_is_tight() -> None:
     one = said(answer(tensor=2, utilization=0.86))
     assert (one.code, one.certain) == ("fits-barely", False)
-    assert one.told == "it fits barely: the KV cache holds 1.7 requests of 40,960 tokens at once"
+    assert one.told == "it fits barely: the KV cache holds 1.67 requests of 40,960 tokens at once"
 
 
 def test_a_processor_has_what_it_was_given() -> None:

@@ -35,11 +35,24 @@ def revision(number: int, of: Deployment, ago: float, **fields: object) -> Revis
 ONE, TWO = revision(1, OLD, 3 * 86_400), revision(2, NEW, 120, user="", engine="vllm 0.33.0", ready_seconds=0.0)
 ON_CARDS = revision(3, NEW, 7200, gpus=("GPU-8f3c2d10-77aa", "GPU-11112222-77aa"))
 KNOWN = remembered(NEW, number=2)
+GIB = float(1 << 30)
+MEASURED = {
+    "weights": 30.52 * GIB,
+    "kv_cache": 9.5 * GIB,
+    "kv_cache_tokens": 77_824.0,
+    "concurrency": 1.9,
+    "load": 41.2,
+}
+RECKONED = {"weights": 30.51 * GIB, "kv_cache": 10.29 * GIB, "kv_cache_tokens": 84_288.0, "concurrency": 2.06}
+TOLD = replace(TWO, measured={**MEASURED, "graphs": 0.52 * GIB}, estimate=RECKONED)
+BARE = replace(TWO, measured={"weights": 30.52 * GIB})
 
 TEXTS: dict[str, Callable[[], str]] = {
     "several": lambda: history_text("qwen", replace(KNOWN, rejected=(refused(wanted()),)), (ONE, TWO), NOW),
     "pinned": lambda: history_text("qwen", pinned(remembered(OLD), 1), (ONE, TWO), NOW),
     "cards": lambda: history_text("qwen", KNOWN, (TWO, ON_CARDS), NOW),
+    "reckoned": lambda: history_text("qwen", replace(KNOWN, revision=TOLD), (ONE, TOLD), NOW),
+    "told-and-not-reckoned": lambda: history_text("qwen", replace(KNOWN, revision=BARE), (BARE,), NOW),
     "never-ready": lambda: history_text("qwen", remembered(OLD, ready=False, rejected=(refused(OLD),)), (), NOW),
     "no-record": lambda: history_text("qwen", None, (ONE,), NOW),
     "diff": lambda: diff_text("qwen", ONE, TWO),

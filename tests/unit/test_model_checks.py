@@ -87,10 +87,10 @@ def test_other_parts_that_do_not_divide() -> None:
              " where the reckoning is wrong, `fit: warn` in the profile lets it start"),
         ({"tensor_parallel_size": 2}, None),
         ({"tensor_parallel_size": "auto"}, None),
-        # A token takes 64 layers x 2 x 4 heads x 128 x 2 bytes = 128 KiB, a request of 40,960 of them 5.0 GiB. There are
-        # 0.86 x 48.0 - 30.5 (half of the weights) - 2.4 (assumed beside them) = 8.4 GiB
+        # A token takes 64 layers x 2 x 4 heads x 128 x 2 bytes = 128 KiB, a request of 40,960 of them 5.0 GiB.
+        # There are 0.86 x 48.0 - 30.5 (half of the weights) - 2.4 (assumed beside them) = 8.4 GiB
         ({"tensor_parallel_size": 2, "gpu_memory_utilization": 0.86},
-         "serve.gpu_memory_utilization of o/m: it fits barely: the KV cache holds 1.7 requests of 40,960 tokens at"
+         "serve.gpu_memory_utilization of o/m: it fits barely: the KV cache holds 1.67 requests of 40,960 tokens at"
          " once; set gpu_memory_utilization: 0.90, where nothing else uses the cards"),
         ({"args": {"cpu_offload_gb": 40}},
          "serve.tensor_parallel_size of o/m: it may not fit: weights (61.0 GiB) and what the engine needs beside them"
