@@ -2,11 +2,13 @@
 model's files are sparse, the engines are fakes; all else is real."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from deploy_kit import Project, environ, serves
+from fakes.hub import Hub
 from fakes.model_files import QWEN3_32B, write_model
 from fakes.nvml import Nvml
 from fakes.runtime import make_fake_runtime
@@ -165,3 +167,15 @@ def test_on_a_processor_the_cache_has_the_space_that_it_is_given(project: Projec
         assert (short in done.stderr) == bool(code)
     assert "it fits barely: the KV cache holds 1.60 requests" in done.stdout
     assert project.engine() == old
+
+
+def test_auto_of_a_repository_that_is_to_be_pulled_first(host: Project, hub: Hub, fake_runtime: Path) -> None:
+    config = json.dumps({**QWEN3_32B, "num_hidden_layers": 2, "hidden_size": 64, "vocab_size": 512}).encode()
+    hub.add("org/model", {"config.json": config, "model.safetensors": b"no weights at all"})
+    host.env["HF_ENDPOINT"] = hub.endpoint
+    host.sandbox.environment(fake_runtime, cache={"hf_home": str(host.sandbox.home / "hf")})
+    host.profile("a", gpus="auto", model={"repo": "org/model"}, serve={"tensor_parallel_size": "auto"})
+    refused = host.orch("plan", "a", code=1).stderr
+    assert "the model is not on this disk, which would tell how large it is; `orch pull a` first" in refused
+    host.orch("pull", "a")
+    assert "GPU 0" in host.plan("a")
