@@ -128,6 +128,8 @@ def _mourn(record: Record, ended: Exit | None, hung: str, world: World) -> Recor
     uptime = max(0.001, now - attempt.ready_at) if attempt.ready_at is not None else 0.0
     record = replace(record, attempt=found.attempt)
     record = _record_death(record, Death(attempt.id, now, attempt.ended or found.why, uptime), in_order, final, world)
+    if found.trouble:
+        world.events.say(f"warning: {found.trouble}")
     if not in_order and not attempt.ended:
         for line in found.lines(f"{record.name}: ")[1:]:  # the first was said with what follows
             world.events.say(line)

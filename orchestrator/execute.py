@@ -289,8 +289,11 @@ class _Walk:
             begun = self._attempt(wanted, instance)
         begun = replace(begun, stage=startup.progress.stage, stages=startup.seconds, measured=startup.measured)
         begun = replace(begun, exit=failed.exit, timed_out=failed.exit is None)
+        self._reject(wanted, failed.why, instance.log, begun)  # first of all: what comes now may be interrupted
         found = examine(self.world, begun, failed.why, [instance])
         self._reject(wanted, found.why, instance.log, found.attempt)
+        if found.trouble:
+            self.world.events.say(f"warning: {found.trouble}")
         first, *more = found.lines(f"cannot start {wanted.name}: ")
         return StartFailed(f"start {wanted.name}", first.partition(": ")[2], more, instance.log)
 

@@ -38,11 +38,18 @@ def started(record: Record | None, name: str, attempt: Attempt) -> Record:
 
 def succeeded(record: Record, revision: Revision, at: float) -> Record:
     """A digest that became ready is no longer a rejected one. A pin is that of what became ready."""
-    attempt = replace(record.attempt, ready_at=at, deployment=revision.deployment) if record.attempt else None
+    attempt = _became_ready(record.attempt, revision, at) if record.attempt else None
     rejected = tuple(one for one in record.rejected if one.digest != revision.digest)
     pin = _pin(record, revision, at)
     well = replace(record, intent=Intent.RUNNING, because="", rejected=rejected)
     return replace(well, revision=revision, attempt=attempt, pin=pin)
+
+
+def _became_ready(attempt: Attempt, revision: Revision, at: float) -> Attempt:
+    """What was said of it while it was thought to have failed is no longer so."""
+    attempt = replace(attempt, ready_at=at, deployment=revision.deployment, ended="", exit=None)
+    attempt = replace(attempt, timed_out=False, hung=False, stage="serving")
+    return replace(attempt, stages=revision.stages, measured=revision.measured)
 
 
 def _pin(record: Record, revision: Revision, at: float) -> Pin | None:

@@ -59,6 +59,11 @@ class StateReader(Protocol):
     @property
     def project(self) -> str: ...
     @property
+    def root(self) -> Path:
+        """The project's own folder."""
+        ...
+
+    @property
     def folder(self) -> Path:
         """Where the state of this project is."""
         ...

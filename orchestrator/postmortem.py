@@ -1,9 +1,11 @@
 """Why an engine ended, as far as this machine can tell: its log, its exit and the kernel's words, held against the
 catalogue of failures."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import cast
 
 from orchestrator import diagnosis_data
@@ -16,6 +18,7 @@ from orchestrator.diagnosis.model import Diagnosis, Ending, Line, Signature, Sta
 from orchestrator.diagnosis.pieces import Pieces
 from orchestrator.diagnosis.stages import replay
 from orchestrator.diagnosis.text import diagnosis_text
+from orchestrator.errors import OrchError
 from orchestrator.model import Attempt, Exit, Instance, Inventory, Marker, Scalar
 from orchestrator.ports import Eyes
 from orchestrator.secret_values import secret_values
@@ -27,12 +30,14 @@ _PART_KILLED = re.compile(r"died unexpectedly \(exit code: -9\)|Failed core proc
 
 @dataclass(frozen=True, slots=True)
 class Postmortem:
-    """``attempt`` with what was learnt of its end; ``plain`` says how it ended without a diagnosis."""
+    """``attempt`` with what was learnt of its end; ``plain`` says how it ended without a diagnosis. ``trouble`` is what
+    stood in the way of a better one."""
 
     attempt: Attempt
     diagnosis: Diagnosis
     ending: Ending
     plain: str = ""
+    trouble: str = ""
 
     @property
     def why(self) -> str:
@@ -59,7 +64,22 @@ class Postmortem:
 
 
 def examine(eyes: Eyes, attempt: Attempt, plain: str = "", lives: Iterable[Instance] = ()) -> Postmortem:
-    """``lives``: what is left of it. Takes some 0.2 s, and a second for a log of many megabytes."""
+    """``lives``: what is left of it. Takes some 0.2 s, and a second or two for a log of many megabytes. Raises nothing:
+    whatever goes wrong here, how the engine ended is what a person has to read."""
+    try:
+        return _examine(eyes, attempt, plain, lives)
+    except OrchError as error:
+        trouble = str(error)
+    except Exception as error:  # noqa: BLE001 (a mistake here must not hide the failure itself)
+        trouble = (
+            f"cannot say why it ended: {type(error).__name__} inside orch, which is a mistake in it; please report it"
+        )
+    title = plain or "it ended"
+    unknown = Diagnosis(None, cast(Stage, attempt.stage), title)
+    return Postmortem(attempt, unknown, ending_of(attempt), plain, trouble)
+
+
+def _examine(eyes: Eyes, attempt: Attempt, plain: str, lives: Iterable[Instance]) -> Postmortem:
     wanted = attempt.deployment
     info = eyes.runtimes.state(wanted.spec.runtime).info
     text = mask(eyes.logs.text(attempt.log), secret_values(eyes, wanted))
@@ -67,10 +87,31 @@ def examine(eyes: Eyes, attempt: Attempt, plain: str = "", lives: Iterable[Insta
     inventory = eyes.gpus.inventory()
     attempt, said = _by_the_kernel(eyes, attempt, lines, inventory)
     stage = cast(Stage, attempt.stage) or stage_of(text, info.version if info else "")
-    known = {**facts(wanted, inventory, info, gpus=attempt.gpus, leaving=lives), **said}
+    known = facts(
+        wanted,
+        inventory,
+        info,
+        gpus=attempt.gpus,
+        leaving=lives,
+        environment_file=_environment_file(eyes.state.root, wanted.environment),
+    )
     ending = ending_of(attempt)
-    found = diagnose(lines, ending, stage, signatures(eyes.host.variables), known)
-    return Postmortem(replace(attempt, stage=stage), found, ending, plain)
+    catalogue, trouble = _catalogue(eyes.host.variables)
+    found = diagnose(lines, ending, stage, catalogue, {**known, **said})
+    return Postmortem(replace(attempt, stage=stage), found, ending, plain, trouble)
+
+
+def _catalogue(variables: Mapping[str, str]) -> tuple[Sequence[Signature], str]:
+    """With the signatures of one's own, and else why it is without them."""
+    try:
+        return signatures(variables), ""
+    except OrchError as error:
+        return diagnosis_data.load(), str(error)
+
+
+def _environment_file(root: Path, name: str) -> str:
+    file = root / "environments" / f"{name}.yaml"
+    return str(file) if os.path.isfile(file) else ""  # noqa: PTH113 (never raises)
 
 
 def read_log(text: str, variables: Mapping[str, str]) -> Diagnosis:
@@ -111,4 +152,6 @@ def _by_the_kernel(
     cards = inventory.gpus if inventory else ()
     buses = [one.pci for one in cards if {one.uuid, str(one.index)} & set(attempt.gpus)]
     words = "\n".join(concerning(told or (), pids, buses))
-    return replace(attempt, exit=replace(how or Exit(), oom_killed=killed)), {KERNEL: words} if words else {}
+    if how or killed:  # of one that lives on nothing is known yet
+        how = replace(how or Exit(), oom_killed=killed)
+    return replace(attempt, exit=how), {KERNEL: words} if words else {}

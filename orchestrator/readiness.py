@@ -46,7 +46,7 @@ def until_ready(
         answer = world.prober.ask(vllm.endpoint(wanted.spec), names, key)
         # Asked after the answer: only then was it this engine that gave it, and not one that died meanwhile.
         ended = world.target.wait(instance, 0 if answer.ready else PROBE_EVERY)
-        progress = startup.look()
+        progress = startup.look(last=ended is not None)
         if ended is not None:
             return Failed(f"its API server {ended} before it was ready", ended)
         if answer.ready:

@@ -3,39 +3,41 @@
 import time
 from collections.abc import Mapping
 
-from orchestrator.diagnosis.stages import Progress, advance, begin, spent, stamp
+from orchestrator.diagnosis.stages import Progress, advance, begin, spent, written
 from orchestrator.ports import Logs
 from orchestrator.stage_data import load_stages
 
 LATE = 3.0
 """Seconds after the beginning from which on the times in the log say more than when it is read."""
+_HALF_A_YEAR = 183 * 86400.0
 
 
 class Startup:
-    """``log`` as in Attempt, ``began`` in seconds since the epoch, ``version`` the engine's, "" where it is unknown."""
+    """``log`` as in Attempt, ``began`` in seconds since the epoch, as all times here are; ``version`` the engine's, ""
+    where it is unknown."""
 
     def __init__(self, logs: Logs, log: str, began: float, version: str) -> None:
         self._follower = logs.follow(log)
         self._stages = load_stages(version)
-        self.progress = begin(self._stages, year_seconds(began))
-        self._late = time.time() - began > LATE
+        self.progress = begin(self._stages, began)
+        self._zero = time.time() - time.monotonic()  # a clock that is set meanwhile changes nothing
+        self._late = self.now - began > LATE
 
-    def look(self) -> Progress:
-        """Reads what is new."""
+    def look(self, *, last: bool = False) -> Progress:
+        """Reads what is new; ``last``: all that there is, for nothing comes any more."""
         while texts := self._follower.poll():
-            now = year_seconds(time.time())
+            now = self.now
             for text in texts:
                 at = self._when(text, now) if self._late else now
                 self.progress = advance(self._stages, self.progress, text, at)
-            if not self._late:
+            if not (self._late or last):
                 break
         self._late = False
         return self.progress
 
     @property
     def now(self) -> float:
-        """By the clock of `Progress`."""
-        return year_seconds(time.time())
+        return self._zero + time.monotonic()
 
     @property
     def seconds(self) -> Mapping[str, float]:
@@ -51,12 +53,17 @@ class Startup:
 
     def _when(self, text: str, now: float) -> float:
         """An engine with a clock of another time zone tells nothing."""
-        told = stamp(text)
+        told = epoch(text, now)
         return told if told is not None and self.progress.at <= told <= now else self.progress.at
 
 
-def year_seconds(epoch: float) -> float:
-    """Seconds since the year began here, as the engine's own times are read."""
-    whole = stamp(time.strftime("%m-%d %H:%M:%S", time.localtime(epoch)))
-    assert whole is not None
-    return whole + epoch % 1
+def epoch(text: str, now: float) -> float | None:
+    """When a line was written, by the engine's own words, which name no year: the last time that it was that day."""
+    if (parts := written(text)) is None:
+        return None
+    year = time.localtime(now).tm_year
+    try:
+        told, before = (time.mktime((one, *parts, 0, 0, -1)) for one in (year, year - 1))
+    except (OverflowError, ValueError):
+        return None
+    return before if told > now + _HALF_A_YEAR else told

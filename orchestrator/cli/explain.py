@@ -9,12 +9,13 @@ from orchestrator.cli import options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import BinaryIO
 
     from orchestrator.cli.context import Context
     from orchestrator.diagnosis.model import Diagnosis
     from orchestrator.model import Attempt, Instance, Json
 
-LONGEST = 8 << 20  # characters of a log that are read, from its end: the reason is never far from it
+MOST = 8 << 20  # bytes
 
 
 def explain(
@@ -51,15 +52,25 @@ def explain(
 
 def _file(what: str, output: options.Output) -> int:
     import os
-    from pathlib import Path
 
     from orchestrator.diagnosis.text import diagnosis_text
     from orchestrator.postmortem import read_log
 
-    text = sys.stdin.read() if what == "-" else Path(what).read_text(encoding="utf-8", errors="replace")
-    found = read_log(text[-LONGEST:], os.environ)
+    with sys.stdin.buffer if what == "-" else open(what, "rb") as stream:  # noqa: PTH123 (one word for both)
+        found = read_log(_end_of(stream), os.environ)
     _print(found, diagnosis_text(found, log="" if what == "-" else what), {}, output)
     return 0
+
+
+def _end_of(stream: "BinaryIO") -> str:
+    """Its last megabytes, for the reason is never far from there; with an empty line for each that is left out, so
+    that the numbers of the lines stay."""
+    kept, skipped = b"", 0
+    while chunk := stream.read(MOST):
+        kept += chunk
+        left, kept = kept[:-MOST], kept[-MOST:]
+        skipped += left.count(b"\n")
+    return "\n" * skipped + kept.decode(errors="replace")
 
 
 def _deployment(here: "Context", what: str, number: int | None, output: options.Output) -> int:
@@ -83,7 +94,11 @@ def _deployment(here: "Context", what: str, number: int | None, output: options.
         return 0
     plain = "" if pid else ending(here.eyes, chosen)
     # Of one that is not ready yet it is told what it would be if somebody had waited long enough.
-    found = examine(here.eyes, replace(chosen, timed_out=chosen.timed_out or bool(pid)), plain, lives)
+    found = examine(
+        here.eyes, replace(chosen, timed_out=chosen.timed_out or (bool(pid) and chosen.ready_at is None)), plain, lives
+    )
+    if found.trouble:
+        typer.echo(f"orch: warning: {found.trouble}", err=True)
     about: Mapping[str, Json] = {"name": name, "attempt": _number(chosen.id), "at": chosen.at, "log": chosen.log}
     _print(found.diagnosis, found.lines(f"{name}: "), about, output)
     return 0

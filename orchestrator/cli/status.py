@@ -36,7 +36,10 @@ def status(
     if watch:
         redraw(lambda: _text(_rows(here, names or ()), here, output))
     rows = _rows(here, names or ())
-    typer.echo(_text(rows, here, output, _failures(here, rows) if names else {}))
+    failures = _failures(here, rows) if names else None
+    typer.echo(_text(rows, here, output, failures))
+    for trouble in dict.fromkeys(one.trouble for one in (failures or {}).values() if one.trouble):
+        typer.echo(f"orch: warning: {trouble}", err=True)
     for line in _numbers(rows) if names and output is options.Output.TEXT else ():
         typer.echo(line)
     wanted = [row for row in rows if names or row.phase != "stopped"]

@@ -108,12 +108,18 @@ def replay(stages: Stages, texts: Sequence[str]) -> Progress:
 
 def stamp(text: str) -> float | None:
     """Seconds since the year began, as the engine's own prefix has them; None without one."""
+    if (parts := written(text)) is None:
+        return None
+    month, day, hours, minutes, seconds = parts
+    return (_BEFORE[month - 1] + day - 1) * _DAY + hours * 3600 + minutes * 60 + seconds
+
+
+def written(text: str) -> tuple[int, int, int, int, int] | None:
+    """Month, day, hour, minute and second of the engine's own prefix; None without one."""
     if (found := _STAMP.search(text)) is None:
         return None
     month, day, hours, minutes, seconds = map(int, found.groups())
-    if not 1 <= month <= 12:
-        return None
-    return (_BEFORE[month - 1] + day - 1) * _DAY + hours * 3600 + minutes * 60 + seconds
+    return (month, day, hours, minutes, seconds) if 1 <= month <= 12 else None
 
 
 def spent(progress: Progress, now: float) -> dict[Stage, float]:

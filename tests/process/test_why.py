@@ -123,3 +123,45 @@ def test_what_a_person_had_stopped_must_stay_so_when_an_edit_of_it_fails(project
     project.profile(args={"fake_exit_code": 3, "fake_log": [*LOADS, BROKEN]})
     assert "brought back" not in project.apply("a", code=1).stderr
     assert project.engine() == 0
+
+
+def test_a_broken_signature_of_ones_own_must_not_hide_the_reason(project: Project) -> None:
+    own = Path(project.env.get("XDG_CONFIG_HOME") or Path(project.env["HOME"], ".config"), "orch", "signatures")
+    own.mkdir(parents=True)
+    (own / "x.toml").write_text("nonsense = [")
+    project.profile(args={"fake_exit_code": 3, "fake_log": [*LOADS, BROKEN]})
+    told = project.apply("a", code=1).stderr
+    assert NO_ROOM in told
+    assert f"warning: cannot read {own / 'x.toml'}" in told
+    assert attempts(project)[0]["exit"]["code"] == 3
+    assert "x.toml" in project.orch("explain", "a").stderr
+    assert "x.toml" in project.orch("explain", "-", input=BROKEN, code=1).stderr
+
+
+def test_a_last_word_must_be_told_without_its_secrets(project: Project) -> None:
+    pid = project.up(args={"fake_log": ["Authorization: Bearer abcdefghijklmnop0123456789"]})
+    log = Path(project.row()["log"])
+    kill(pid)
+    log.write_text("Authorization: Bearer abcdefghijklmnop0123456789\n")
+    told = project.orch("status").stdout + project.orch("explain", "a").stdout
+    assert "its last word: Authorization: Bearer ***" in told
+    assert "abcdefghijklmnop" not in told
+
+
+def test_one_that_comes_up_late_must_be_rid_of_what_was_said_of_it(project: Project) -> None:
+    go = project.sandbox.home / "go"
+    project.profile(args={"fake_wait_for": str(go), "fake_log": list(LOADS)})
+    project.orch("apply", "a", "--yes", "--timeout", "1s", code=1)
+    assert project.record()["attempt"]["timed_out"]
+    go.touch()
+    project.apply("a")
+    kept = project.record()["attempt"]
+    assert {"timed_out", "ended", "exit"}.isdisjoint(kept)
+    assert kept["stage"] == "serving"
+
+
+def test_what_is_no_text_must_be_read_as_far_as_it_is(project: Project, tmp_path: Path) -> None:
+    log = tmp_path / "odd.log"
+    log.write_bytes(b"\xff\xfe\x00\n" * 1000 + BROKEN.encode())
+    assert "nothing is left for a KV cache" in project.orch("explain", str(log)).stdout
+    assert "line 1001" in project.orch("explain", str(log)).stdout

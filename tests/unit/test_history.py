@@ -29,7 +29,7 @@ def test_success_makes_a_revision_and_clears_its_own_digest_only() -> None:
     after = history.succeeded(before, revision, NOW + 80)
     assert after.revision == revision
     assert after.rejected == (refused(OLD),)
-    assert after.attempt == replace(ATTEMPT, ready_at=NOW + 80)
+    assert after.attempt == replace(ATTEMPT, ready_at=NOW + 80, stage="serving")
 
 
 def test_success_of_what_was_stopped_means_it_is_to_run() -> None:
