@@ -69,9 +69,11 @@ def in_folder(spec: Spec) -> "Description | None":
     if not os.path.exists(path):  # noqa: PTH110 (never raises)
         return None
     from orchestrator import headers
+    from orchestrator.describe import in_brief
 
+    load_format = str(spec.serve.args.get("load_format") or "auto")
     try:
-        found = headers.at(Path(path), str(spec.serve.args.get("load_format") or "auto"))
+        found = in_brief(lambda each: headers.at(Path(path), load_format, each=each))
     except HostError:
         return None
     return found if found.config or found.headers else None

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from orchestrator.describe import describe
 from orchestrator.errors import HostError
@@ -17,13 +18,14 @@ from orchestrator.pieces import pieces
 _PART = re.compile(r"(?P<name>.*)-\d{5}-of-(?P<count>\d{5})\.gguf", re.DOTALL)
 
 
-def at(place: Path, load_format: str = "auto", variant: str = "") -> Description:
+def at(place: Path, load_format: str = "auto", variant: str = "", each: Any = map) -> Description:
     """A folder, or a GGUF file. Raises HostError."""
-    return gguf(place) if place.suffix == ".gguf" and not place.is_dir() else folder(place, load_format, variant)
+    return gguf(place) if place.suffix == ".gguf" and not place.is_dir() else folder(place, load_format, variant, each)
 
 
-def folder(place: Path, load_format: str = "auto", variant: str = "") -> Description:
-    """``variant`` picks one GGUF model of several. Raises HostError when the folder cannot be looked at."""
+def folder(place: Path, load_format: str = "auto", variant: str = "", each: Any = map) -> Description:
+    """``each`` as `describe` has it; ``variant`` picks one GGUF model of several. Raises HostError when the folder
+    cannot be looked at."""
     try:
         next(place.iterdir(), None)
     except OSError as error:
@@ -37,7 +39,7 @@ def folder(place: Path, load_format: str = "auto", variant: str = "") -> Descrip
     held = flat.files_of(place)[0].items()
     files = [RemoteFile(path, found.st_size, "") for path, found in sorted(held) if stat.S_ISREG(found.st_mode)]
     use = RepoUse("model", str(place), load_format=load_format, variant=variant)
-    return _described(str(place), place, files, use)
+    return _described(str(place), place, files, use, each)
 
 
 def gguf(file: Path) -> Description:
@@ -53,5 +55,5 @@ def gguf(file: Path) -> Description:
     return _described(str(file), file.parent, files, RepoUse("model", str(file), load_format="gguf"))
 
 
-def _described(place: str, top: Path, files: Sequence[RemoteFile], use: RepoUse) -> Description:
-    return replace(describe(place, files, use, pieces(top)), here=True)
+def _described(place: str, top: Path, files: Sequence[RemoteFile], use: RepoUse, each: Any = map) -> Description:
+    return replace(describe(place, files, use, pieces(top), each), here=True)

@@ -14,9 +14,10 @@ def described(repo: Repo, commit: str, use: RepoUse, memory: Memory | None = Non
     that are not here yet."""
     if not os.path.isdir(repo.snapshot(commit)):  # noqa: PTH112 (never raises)
         return None
-    from orchestrator.describe import describe
+    from orchestrator.describe import describe, in_brief
     from orchestrator.pieces import pieces
 
     files = (memory.listing(repo, commit) if memory else None) or repo.held(commit)
-    found = describe(f"{repo.name}@{commit[:8]}", files, use, pieces(repo.snapshot(commit)))
+    place, piece = f"{repo.name}@{commit[:8]}", pieces(repo.snapshot(commit))
+    found = in_brief(lambda each: describe(place, files, use, piece, each))
     return replace(found, commit=commit, here=True) if found.config or found.headers else None

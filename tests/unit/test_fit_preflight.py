@@ -1,22 +1,28 @@
 """What the arithmetic says against a start, how surely, and what a plan makes of it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import golden
 import pytest
 from builders import NOW, remembered, running, seen, wanted
+from fakes.model_files import write_model
 from fit_kit import ADA, GIB, both, tiny
 from known_models import QWEN3_32B
 
+from orchestrator import fitting
 from orchestrator.errors import OrchError, Unfit
 from orchestrator.fit.advice import fit, smallest
+from orchestrator.fit.description import Description
+from orchestrator.fit.known import model_of
 from orchestrator.fit.model import Cards, Fit, Seen, Use
 from orchestrator.fit.preflight import Objection, objection
 from orchestrator.learning import estimate
 from orchestrator.learning import seen as learnt
-from orchestrator.model import Deployment, Observed, Revision, Spec
+from orchestrator.model import Deployment, ModelRef, Observed, Revision, RuntimeSpec, Serve, Spec
 from orchestrator.plan import Plan, Reason
 from orchestrator.reconcile import Options, reconcile
 from orchestrator.render import plan_text
@@ -311,3 +317,46 @@ def test_other_inputs_open_it_again(known: Spec | None) -> None:
 def test_another_commit_opens_it_again() -> None:
     now = replace(OPEN, spec=replace(OPEN.spec, commits={"model": "b" * 40}))
     assert chosen(wanted(tensor_parallel_size=2, commits={"model": "a" * 40}).spec, now) == "auto"
+
+
+# ------------------------------------------------------------------------------------------------------ in a hurry
+
+
+def in_folder(place: Path) -> Description:
+    found = fitting.in_folder(Spec(ModelRef(path=str(place)), Serve(), RuntimeSpec("self")))
+    assert found
+    return found
+
+
+def test_of_many_files_no_header_is_read_where_config_and_index_say_the_same(tmp_path: Path) -> None:
+    found = in_folder(write_model(tmp_path / "whole", shards=40))
+    assert (found.files, found.headers) == (40, ())
+    assert model_of(found)[1].bytes == found.declared == 65_524_246_528
+    assert len(in_folder(write_model(tmp_path / "few", shards=8)).headers) == 8
+
+
+def test_where_they_differ_the_headers_decide(tmp_path: Path) -> None:
+    place = write_model(tmp_path / "odd", shards=40)
+    config = {**QWEN3_32B, "intermediate_size": 25_000}
+    (place / "config.json").write_text(json.dumps(config))
+    assert model_of(in_folder(place))[1].bytes == 65_524_246_528
+
+
+def test_shards_that_an_index_names_count_though_they_are_not_here(tmp_path: Path) -> None:
+    found = in_folder(write_model(tmp_path / "half", shards=8, here=3))
+    assert (found.files, len(found.headers), found.complete) == (8, 3, False)
+    assert model_of(found)[1].bytes == 65_524_246_528
+
+
+def test_a_config_beside_the_profile_will_do(tmp_path: Path) -> None:
+    (tmp_path / "a.config.json").write_text(json.dumps(QWEN3_32B))
+    found = fitting.beside(str(tmp_path / "a.yaml"))
+    assert found
+    assert model_of(found)[1].bytes == 65_524_246_528
+    assert fitting.beside(str(tmp_path / "b.yaml")) is None
+    assert fitting.beside("") is None
+
+
+def test_a_folder_that_says_nothing_is_no_model(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none"):
+        assert fitting.in_folder(Spec(ModelRef(path=str(path)), Serve(), RuntimeSpec("self"))) is None
