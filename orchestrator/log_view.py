@@ -21,7 +21,8 @@ _STAMP = re.compile(
     r"(?:DEBUG|INFO|WARNING|ERROR|CRITICAL):? +(?:(\d{4})-)?(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(?:[.,]\d+)?(?: |$)"
 )
 _STAMP_WITHIN = 240  # characters
-_BAR = re.compile(r"(.*?)(?:(\d{1,3})%(?:\|| Completed \|)|\d[^\s\[]*\s?\[\d+:\d\d(?::\d\d)?(?:<|, )[^\]]{0,60}\]?$)")
+_BAR = re.compile(r"(\d{1,3})%(?:\|| Completed \|)|\d[^\s\[]{0,40}\s?\[\d{1,4}:\d\d(?::\d\d)?(?:<|, )[^\]]{0,60}\]?$")
+_LONGEST_BAR = 1000  # characters: the width of a terminal, and then some
 _OF_BARS = re.compile(r"%\||% C|t/s|s/it|B/s")
 _TRACEBACK = "Traceback (most recent call last)"
 _CHAINED = re.compile(r"During handling of the above exception|The above exception was the direct cause")
@@ -224,12 +225,12 @@ def _plain(text: str) -> str:
 
 def _bar(text: str) -> tuple[str, int] | None:
     """Its title, and how far it is; None for what is no progress bar."""
-    if not _OF_BARS.search(text):
+    if len(text) > _LONGEST_BAR or not _OF_BARS.search(text):
         return None
-    found = _BAR.match(text, 0, LONGEST)
+    found = _BAR.search(text)
     if found is None or _STAMP.search(text, 0, _STAMP_WITHIN):
         return None
-    return found[1].strip(), int(found[2] or 0)
+    return text[: found.start()].strip(), int(found[1] or 0)
 
 
 class _Errors:

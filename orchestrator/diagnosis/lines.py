@@ -23,7 +23,7 @@ _OUTER = re.compile(
     r"|\[rank\d+\]: ?"  # torch
 )
 _PROCESS = re.compile(r"\(([A-Za-z][\w.()-]{0,80})(?: [a-z]+=[^\s(),]{1,40})*? pid=(\d{1,9})(?:, [^()\n]{1,80})?\) ?")
-_BAR = re.compile(r"\d+%\|| ?(?:it|s|B)/s\b|s/it\b|\d+% Completed \|")
+_BAR = re.compile(r"\d%\||(?:it|s|B)/s\b|s/it\b|\d% Completed \|")
 _GLUED = re.compile(
     r"^.*?(?:it/s|s/it)[^\]]{0,60}\]"
     r"(?=\s*(?:\([A-Za-z]\w+ [^()]{0,60}pid=|(?:ERROR|WARNING|INFO) \d\d-))"
