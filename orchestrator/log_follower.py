@@ -15,6 +15,7 @@ from orchestrator.shell import CommandFailed
 
 JOURNAL_EVERY = 1.0  # seconds between two questions to the journal: an answer takes 20 ms of a process
 _LOOK = 60.0  # seconds; nobody but the journal ends an answer
+_READINGS = 64  # of a log at one look: whoever writes faster than it is read must not keep anybody here
 _CURSOR = "-- cursor: "
 
 
@@ -28,6 +29,10 @@ class Journal:
         self._unit, self._options, self._asked = unit, options, -math.inf
         self._answer: Iterator[str] | None = None
         self._last = ""  # line so far, which may be the cursor
+
+    def again(self) -> None:
+        """The next question need not wait."""
+        self._asked = -math.inf
 
     def read(self) -> bytes:
         """The next of it; none at the end of an answer, and for a second from the question on. Raises CommandFailed,
@@ -64,10 +69,11 @@ class LogFollower:
         self._log, self._pieces = log, Pieces()
         self._source: Written | Journal | None = None
 
-    def poll(self) -> list[str]:
-        """The lines, and the states of lines that are drawn over, that were ended since the last look; at most
-        `log_parts.MOST` bytes of them, and of the journal what came within a second. Some 10 us where there is nothing
-        new."""
+    def poll(self, *, last: bool = False) -> list[str]:
+        """The lines, and the states of lines that are drawn over, that were ended since the last look; of a file a part
+        at a time, of the journal what came within a second. None: there is nothing new, but for a line that has not
+        ended yet. ``last``: the writer has ended; the journal is asked once more, whenever that was done. Some 10 us
+        where there is nothing new."""
         try:
             if self._source is None:
                 # What it is shows only once something stands in it.
@@ -76,10 +82,17 @@ class LogFollower:
                 unit = unit_of(self._log)
                 self._source = Journal(unit) if unit else Written(self._log)
             if isinstance(self._source, Journal):
+                if last:
+                    self._source.again()
                 return self._pieces.feed(b"".join(iter(self._source.read, b"")))
-            return self._pieces.feed(self._source.read())
+            for _ in range(_READINGS):
+                if not (chunk := self._source.read()):
+                    break
+                if lines := self._pieces.feed(chunk):
+                    return lines
         except (OSError, CommandFailed):
-            return []
+            pass
+        return []
 
     def close(self) -> None:
         if self._source:

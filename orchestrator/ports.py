@@ -202,8 +202,9 @@ class Host(Protocol):
 
 
 class LogFollower(Protocol):
-    def poll(self) -> Sequence[str]:
-        """The lines, and the states of lines drawn over, that were ended since the last look. Never waits."""
+    def poll(self, *, last: bool = False) -> Sequence[str]:
+        """The lines, and the states of lines drawn over, that were ended since the last look; none where nothing is
+        left. Never waits. ``last``: nothing is written any more, and what came a moment ago counts too."""
         ...
 
     def close(self) -> None: ...

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import log_follower, log_parts, logfiles
+from orchestrator.diagnosis.pieces import LONGEST
 from orchestrator.diagnosis.stages import advance, begin
 from orchestrator.log_follower import LogFollower
 from orchestrator.stage_data import load_stages
@@ -111,6 +112,18 @@ def test_a_long_log_must_be_read_a_part_at_a_time(
     assert [follower.poll() for _ in range(3)] == [["one"], ["two", "three"], []]
 
 
+def test_a_line_longer_than_a_reading_must_not_look_like_the_end(
+    follower: LogFollower, write: Callable[[bytes], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_parts, "MOST", 1000)
+    write(b"x" * 50_000)
+    assert follower.poll() == []
+    write(b"y" * 2500 + b"\n" * 2500 + b"next\n")
+    assert follower.poll() == ["x" * LONGEST]
+    assert follower.poll() == ["next"]
+    assert follower.poll() == []
+
+
 def test_a_folder_in_its_place_must_say_nothing(follower: LogFollower, log: Path) -> None:
     log.mkdir()
     assert follower.poll() == []
@@ -177,6 +190,19 @@ def test_the_journal_must_not_be_asked_at_every_look(
     journal.write_text("one\n")
     assert [follower.poll() for _ in range(20)] == [["one"], *[[]] * 19]
     assert len((journal.parent / "asked").read_text().splitlines()) == 1
+
+
+def test_of_one_that_has_ended_the_journal_must_be_asked_once_more(
+    follower: LogFollower, log: Path, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_follower, "JOURNAL_EVERY", 60.0)
+    logfiles.point_to_journal(log, UNIT)
+    journal.write_text("one\n")
+    assert follower.poll() == ["one"]
+    journal.write_text("one\nlast words\n")
+    assert follower.poll() == []
+    assert follower.poll(last=True) == ["last words"]
+    assert follower.poll(last=True) == []
 
 
 def test_a_journal_that_cannot_be_read_must_say_nothing(follower: LogFollower, log: Path, journal: Path) -> None:
