@@ -5,18 +5,23 @@ import codecs
 import contextlib
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from threading import Event
 
 from orchestrator import shell
 from orchestrator.errors import HostError
-from orchestrator.log_parts import Written
+from orchestrator.log_parts import Written, is_ours, parts
 from orchestrator.shell import CommandFailed
 
 TAIL_BYTES = 256 * 1024
 LOOK_EVERY = 0.2  # seconds
 JOURNAL_TIMEOUT = 60.0  # seconds; an answer takes 20 ms
+COUNTED = 256 << 20
+"""Bytes before the end of a log within which lines are counted, at a GB/s or more. What is rotated is shorter."""
+_BLANK = 32 << 20  # lines that are counted at most
+_SHORT = 128  # bytes of a line of a journal, where it is asked for a number of bytes
 _MARK = "journal:"
 _LONGEST = 300  # bytes of a unit's name and the mark
 READABLE = (
@@ -66,12 +71,48 @@ def _last(text: str, lines: int) -> tuple[str, ...]:
 
 
 def whole(log: Path, most: int | None = None) -> str:
-    """All of it, or so many bytes of its end. Raises OSError or HostError."""
+    """All of it, or so many bytes of its end, from where a line begins. A blank line stands there for each that was
+    left out before, so that lines have the numbers that they have in all that `orch logs --raw` prints; but for a log
+    of more than `COUNTED` bytes, and for a journal of which a part was asked for. Raises OSError or HostError."""
     if unit := unit_of(log):
+        lines = [] if most is None else [f"--lines={most // _SHORT + 1}"]
         with refusals(unit):
-            text = shell.run(journalctl(unit)).stdout
-            return text if most is None else text[-most:]
-    return _in_file(log, most)
+            text = shell.run(journalctl(unit, *lines), timeout=JOURNAL_TIMEOUT).stdout
+        return text if most is None else _end([text.encode(errors="replace")], most, counted=True)
+    if most is None:
+        return _in_file(log, most)
+    with contextlib.closing(Written(log, max(most, COUNTED))) as written:
+        first = written.read()
+        return _end(chain((first,), written.all()), most, counted=not written.midway)
+
+
+def counts(log: Path) -> bool:
+    """Whether the lines of `whole` have the numbers that they have in this very file: its words are not in the journal,
+    nor in other files too."""
+    try:
+        plain = not unit_of(log) and log.stat().st_size <= COUNTED
+    except OSError:
+        return False
+    return plain and not (is_ours(log) and parts(log))
+
+
+def _end(chunks: Iterable[bytes], most: int, *, counted: bool) -> str:
+    """The last so many bytes of them, and what `whole` says of lines. Keeps no more of them in memory than those."""
+    kept, size, cut = deque[bytes](), 0, 0
+    for chunk in chunks:
+        kept.append(chunk)
+        size += len(chunk)
+        while size - len(kept[0]) > most:
+            gone = kept.popleft()
+            size -= len(gone)
+            cut += gone.count(b"\n")
+    text = b"".join(kept)
+    if (over := size - most) > 0:
+        begins = text.find(b"\n", over - 1) + 1
+        begins = begins if 0 < begins < size else over  # a single line, longer than that
+        cut += text.count(b"\n", 0, begins)
+        text = text[begins:]
+    return "\n" * (min(cut, _BLANK) if counted else 0) + text.decode(errors="replace")
 
 
 def follow(log: Path, ended: Event) -> Iterator[str]:

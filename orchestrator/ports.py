@@ -214,7 +214,14 @@ class Logs(Protocol):
     """What engines wrote, and the kernel about them. What cannot be read is empty."""
 
     def text(self, log: str) -> str:
-        """The end of it, some megabytes at most: why an engine ended is never far from there."""
+        """The end of it, some megabytes at most: why an engine ended is never far from there. A blank line stands there
+        for each that was left out before, so that lines have the numbers that they have in what `orch logs --raw`
+        prints."""
+        ...
+
+    def numbered(self, log: str) -> bool:
+        """Whether those are the numbers that the lines have in this very file: it is not in the journal, nor in other
+        files too."""
         ...
 
     def tail(self, log: str, lines: int) -> tuple[str, ...]: ...
