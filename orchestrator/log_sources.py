@@ -2,12 +2,13 @@
 as is asked for, then what is added."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from orchestrator.diagnosis.mask import mask
 from orchestrator.log_follower import Journal
 from orchestrator.log_parts import Written
 from orchestrator.log_view import Choice, Shown, Times, View, first_stamp
@@ -22,11 +23,16 @@ class Source:
     """One log. Whatever reads it raises OSError or HostError."""
 
     def __init__(
-        self, log: Path, choice: Choice, begun: datetime, secrets: Sequence[str] = (), last: int | None = None
+        self,
+        log: Path,
+        choice: Choice,
+        begun: datetime,
+        hide: Callable[[str], str] = mask,
+        last: int | None = None,
     ) -> None:
         """``begun``: when the first line was written, at the earliest; ``last``: so many lines are enough."""
         self.log = log
-        self._choice, self._begun, self._secrets, self._last = choice, begun, secrets, last
+        self._choice, self._begun, self._hide, self._last = choice, begun, hide, last
         self._unit = unit_of(log)
         self._options: tuple[str, ...] = ()
         if self._unit and choice.since:  # the journal knows of every line when it came
@@ -65,7 +71,7 @@ class Source:
         self._reader.close()
 
     def _open(self, back: int | None) -> tuple[View, Written | Journal]:
-        view = View(self._choice, self._begun, self._secrets)
+        view = View(self._choice, self._begun, self._hide)
         return view, Journal(self._unit, *self._options) if self._unit else Written(self.log, back)
 
     def _from(self, back: int | None) -> Iterator[Shown]:

@@ -6,7 +6,7 @@ A line without such a stamp belongs to the one before.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import merge
@@ -53,10 +53,9 @@ class Shown:
 class View:
     """One log, fed with its bytes wherever they were cut."""
 
-    def __init__(self, choice: Choice, begun: datetime, secrets: Sequence[str] = ()) -> None:
-        """``begun``: when the first line was written, at the earliest."""
-        self._choice = choice
-        self._secrets = tuple(dict.fromkeys(line for value in secrets for line in (value, *value.splitlines())))
+    def __init__(self, choice: Choice, begun: datetime, hide: Callable[[str], str] = mask) -> None:
+        """``begun``: when the first line was written, at the earliest; ``hide`` takes secrets out of a text."""
+        self._choice, self._hide = choice, hide
         self._lines: _Raw | _Lines = _Raw() if choice.raw else _Lines(codes=choice.codes)
         self._times = Times(begun)
         self._errors = _Errors() if choice.errors else None
@@ -64,7 +63,7 @@ class View:
     @property
     def drawn(self) -> str:
         """The state of a progress bar that the next line may follow, or draw over."""
-        return mask(self._lines.drawn, self._secrets)
+        return self._hide(self._lines.drawn)
 
     def skip(self) -> None:
         """What comes first is the rest of a line."""
@@ -92,9 +91,7 @@ class View:
     def _masked(self, lines: list[str]) -> list[str]:
         """Most lines hold no secret: all are asked at once."""
         together = "".join(lines)
-        if mask(together, self._secrets) == together:
-            return lines
-        return [mask(line, self._secrets) for line in lines]
+        return lines if self._hide(together) == together else [self._hide(line) for line in lines]
 
 
 class Times:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from orchestrator.diagnosis.mask import mask
 from orchestrator.engines import vllm
 from orchestrator.errors import HostError, OrchError, RuntimeFailure
 from orchestrator.fitting import fits
@@ -25,7 +24,7 @@ from orchestrator.model import (
     SecretRef,
 )
 from orchestrator.ports import Answer, Eyes
-from orchestrator.secret_values import secret_values
+from orchestrator.secret_values import hider
 
 
 def observe(eyes: Eyes, desired: Sequence[Deployment] = ()) -> Observed:
@@ -159,6 +158,6 @@ def ending(eyes: Eyes, attempt: Attempt | None) -> str:
     if vllm.left_in_order(tail):
         return f"its API server (pid {attempt.pid}) was told to shut down by someone else"
     last = next((line for line in reversed(tail) if line.strip()), "")
-    last = mask(last.strip(), secret_values(eyes, attempt.deployment))[:160]
+    last = hider(eyes, [attempt.deployment])(last.strip())[:160]
     said = f"; its last word: {last}" if last else ""
     return f"its API server (pid {attempt.pid}) is gone without a word: killed, or out of memory{said}"

@@ -21,7 +21,7 @@ from orchestrator.diagnosis.text import diagnosis_text
 from orchestrator.errors import OrchError
 from orchestrator.model import Attempt, Exit, Instance, Inventory, Marker, Scalar
 from orchestrator.ports import Eyes
-from orchestrator.secret_values import secret_values
+from orchestrator.secret_values import Hide, hider
 from orchestrator.stage_data import load_stages
 
 _PART_KILLED = re.compile(r"died unexpectedly \(exit code: -9\)|Failed core proc\(s\): \{[^}]{0,200}: -9\b")
@@ -82,7 +82,7 @@ def examine(eyes: Eyes, attempt: Attempt, plain: str = "", lives: Iterable[Insta
 def _examine(eyes: Eyes, attempt: Attempt, plain: str, lives: Iterable[Instance]) -> Postmortem:
     wanted = attempt.deployment
     info = eyes.runtimes.state(wanted.spec.runtime).info
-    text = mask(eyes.logs.text(attempt.log), secret_values(eyes, wanted))
+    text = eyes.logs.text(attempt.log)
     lines = read(text)
     inventory = eyes.gpus.inventory()
     attempt, said = _by_the_kernel(eyes, attempt, lines, inventory)
@@ -98,7 +98,20 @@ def _examine(eyes: Eyes, attempt: Attempt, plain: str, lives: Iterable[Instance]
     ending = ending_of(attempt)
     catalogue, trouble = _catalogue(eyes.host.variables)
     found = diagnose(lines, ending, stage, catalogue, {**known, **said})
-    return Postmortem(replace(attempt, stage=stage), found, ending, plain, trouble)
+    return Postmortem(replace(attempt, stage=stage), _hidden(found, hider(eyes, [wanted])), ending, plain, trouble)
+
+
+def _hidden(found: Diagnosis, hide: Hide) -> Diagnosis:
+    """Without secrets in what it quotes of the log."""
+    return replace(
+        found,
+        title=hide(found.title),
+        means=hide(found.means),
+        evidence=tuple(replace(line, text=hide(line.text)) for line in found.evidence),
+        cure=tuple(map(hide, found.cure)),
+        diff=tuple(map(hide, found.diff)),
+        changes={field: hide(new) if isinstance(new, str) else new for field, new in found.changes.items()},
+    )
 
 
 def _catalogue(variables: Mapping[str, str]) -> tuple[Sequence[Signature], str]:
@@ -117,8 +130,7 @@ def _environment_file(root: Path, name: str) -> str:
 def read_log(text: str, variables: Mapping[str, str]) -> Diagnosis:
     """Of a log from anywhere, of which nothing else is known. Raises InputError for a catalogue of one's own that
     cannot be read."""
-    text = mask(text)
-    return diagnose(read(text), Ending(), stage_of(text), signatures(variables))
+    return _hidden(diagnose(read(text), Ending(), stage_of(text), signatures(variables)), mask)
 
 
 def signatures(variables: Mapping[str, str]) -> Sequence[Signature]:

@@ -135,7 +135,7 @@ class _Logs:
         """Its secrets' values, as far as they can be read here, are taken out."""
         from orchestrator.log_parts import is_ours
         from orchestrator.log_sources import Source
-        from orchestrator.secret_values import secret_values
+        from orchestrator.secret_values import hider
 
         eyes = self.here.eyes
         record = eyes.state.records().get(name)
@@ -143,9 +143,8 @@ class _Logs:
         of_log = eyes.state.attempt(log) if is_ours(log) else last
         known = [one.deployment for one in (of_log, last) if one]
         known += [record.revision.deployment] if record and record.revision else []
-        secrets = dict.fromkeys(value for one in known for value in secret_values(eyes, one))
         begun = _begun(log, of_log.at if of_log and is_ours(log) else None)
-        return Source(log, self.choice, begun, tuple(secrets), lines)
+        return Source(log, self.choice, begun, hider(eyes, known), lines)
 
     def newer(self, name: str, shown: Path | None) -> Path | None:
         """The log of its last start, if that is another one and has begun."""

@@ -31,6 +31,10 @@ def test_a_deployment_must_be_explained_without_its_secrets(project: Project, fa
     assert "word-of-honour" not in project.orch("explain", "a").stdout
     evidence = project.orch("explain", "a", "--output", "json").json["evidence"]
     assert any("it broke over ***" in line["text"] for line in evidence)
+    for key in ("", "another-key-since"):  # another terminal, and a key that was changed
+        project.env["KEY"] = key
+        shown = [project.orch(verb, "a").stdout for verb in ("explain", "logs", "status")]
+        assert all("it broke over ***" in text and "word-of-honour" not in text for text in shown)
     assert "there is 1" in project.orch("explain", "a", "--attempt", "7", code=1).stderr
 
 
