@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from orchestrator.controller import Outcome, look, turn
+from orchestrator.diagnosis.text import AGAIN
 from orchestrator.dump import dump
 from orchestrator.engines import vllm
 from orchestrator.errors import Interrupted, OrchError, StalePlan
@@ -131,8 +132,10 @@ def _mourn(record: Record, ended: Exit | None, hung: str, world: World) -> Recor
     if found.trouble:
         world.events.say(f"warning: {found.trouble}")
     if not in_order and not attempt.ended:
-        for line in found.lines(f"{record.name}: ")[1:]:  # the first was said with what follows
-            world.events.say(line)
+        # The first line was said with what follows; whether another start can help, is what that says.
+        for line in found.lines(f"{record.name}: ")[1:]:
+            if attempt.ready_at is None or not line.startswith(AGAIN):
+                world.events.say(line)
     return record
 
 
@@ -146,7 +149,8 @@ def _record_death(record: Record, death: Death, in_order: bool, final: str, worl
 
 def _next_words(record: Record, now: float) -> str:
     if record.given_up:
-        return f"it is not tried again ({record.given_up}); `orch start {record.name}` does"
+        why = "" if record.deaths and record.given_up == record.deaths[-1].why else f" ({record.given_up})"
+        return f"it is not tried again{why}; `orch start {record.name}` does"
     if record.retry_at is None:
         return "its restart policy leaves it so"
     wait = record.retry_at - now

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from orchestrator import diagnosis_data
+from orchestrator.aside import Aside
 from orchestrator.diagnosis.facts import facts
 from orchestrator.diagnosis.kernel import concerning, oom_killed
 from orchestrator.diagnosis.lines import read
@@ -18,6 +19,7 @@ from orchestrator.diagnosis.model import Diagnosis, Ending, Line, Signature, Sta
 from orchestrator.diagnosis.pieces import Pieces
 from orchestrator.diagnosis.stages import replay
 from orchestrator.diagnosis.text import diagnosis_text
+from orchestrator.engines import vllm
 from orchestrator.errors import OrchError
 from orchestrator.model import Attempt, Exit, Instance, Inventory, Marker, Scalar
 from orchestrator.ports import Eyes
@@ -26,6 +28,9 @@ from orchestrator.stage_data import load_stages
 
 _PART_KILLED = re.compile(r"died unexpectedly \(exit code: -9\)|Failed core proc\(s\): \{[^}]{0,200}: -9\b")
 """As the API server says it of another process."""
+
+LAST_WORDS = 50  # lines
+PATIENCE = 3.0  # seconds for signatures of one's own, whose patterns may take for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +100,10 @@ def _examine(eyes: Eyes, attempt: Attempt, plain: str, lives: Iterable[Instance]
         leaving=lives,
         environment_file=_environment_file(eyes.state.root, wanted.environment),
     )
-    ending = ending_of(attempt)
-    catalogue, trouble = _catalogue(eyes.host.variables)
-    found = diagnose(lines, ending, stage, catalogue, {**known, **said})
+    gone = attempt.exit is None and not (attempt.timed_out or attempt.hung or any(one.leader for one in lives))
+    vanished = gone and not vllm.left_in_order([line.text for line in lines[-LAST_WORDS:]])
+    ending = replace(ending_of(attempt), vanished=vanished)
+    found, trouble = _diagnosed(lines, ending, stage, {**known, **said}, eyes.host.variables)
     return Postmortem(replace(attempt, stage=stage), _hidden(found, hider(eyes, [wanted])), ending, plain, trouble)
 
 
@@ -114,12 +120,22 @@ def _hidden(found: Diagnosis, hide: Hide) -> Diagnosis:
     )
 
 
-def _catalogue(variables: Mapping[str, str]) -> tuple[Sequence[Signature], str]:
-    """With the signatures of one's own, and else why it is without them."""
+def _diagnosed(
+    lines: Sequence[Line], ending: Ending, stage: Stage, known: Mapping[str, Scalar], variables: Mapping[str, str]
+) -> tuple[Diagnosis, str]:
+    """By the shipped signatures and those of one's own; and what kept it from those."""
+    shipped = diagnosis_data.load()
     try:
-        return signatures(variables), ""
+        catalogue = signatures(variables)
+        if catalogue == shipped:
+            return diagnose(lines, ending, stage, shipped, known), ""
+        return Aside(lambda: diagnose(lines, ending, stage, catalogue, known), PATIENCE).ask(), ""
     except OrchError as error:
-        return diagnosis_data.load(), str(error)
+        trouble = str(error)
+    except (TimeoutError, ChildProcessError, RuntimeError):
+        own = diagnosis_data.own_folder(variables)
+        trouble = f"the signatures in {own} gave no answer within {PATIENCE:g} s; make their patterns simpler"
+    return diagnose(lines, ending, stage, shipped, known), trouble
 
 
 def _environment_file(root: Path, name: str) -> str:

@@ -61,7 +61,8 @@ def notes(record: Record | None, watcher: Watcher | None, now: float, *, lives: 
     if lives and count and record.deaths[-1].attempt == record.attempt.id:
         found.append(f"it hangs: {record.deaths[-1].why}")
     if record.given_up:
-        found.append(f"given up: {record.given_up}; {again}")
+        known = record.attempt.ended == record.given_up  # and told by the line before
+        found.append(f"given up{'' if known else f': {record.given_up}'}; {again}")
     elif record.retry_at is not None and covers(watcher, record.name):
         when = "now" if record.retry_at <= now else f"in {format_duration(round(record.retry_at - now))}"
         counted = f"{count} of {policy.attempts} within {format_duration(policy.window)}"

@@ -41,12 +41,15 @@ def explain(
     import os
 
     from orchestrator.cli.context import context
-    from orchestrator.errors import UsageProblem
+    from orchestrator.errors import InputError, UsageProblem
 
-    if what == "-" or os.path.isfile(what):  # noqa: PTH113 (never raises)
+    if what == "-" or (os.path.exists(what) and not os.path.isdir(what)):  # noqa: PTH110, PTH112 (never raise)
         if attempt is not None:
             raise UsageProblem("use --attempt", f"{what} is a log and no deployment", "leave it out")
         return _file(what, output)
+    if "/" in what:
+        why = "it is a folder" if os.path.isdir(what) else "there is no such file"  # noqa: PTH112 (never raises)
+        raise InputError(f"explain {what}", why, "name a log of vLLM, or a deployment")
     return _deployment(context(root, state_dir), what, attempt, output)
 
 
@@ -79,6 +82,7 @@ def _deployment(here: "Context", what: str, number: int | None, output: options.
     from orchestrator.cli.deployed import choose
     from orchestrator.observe import ending
     from orchestrator.postmortem import examine
+    from orchestrator.render import document
 
     (name,) = choose([what], here.eyes)
     living = _living(here, name)
@@ -88,18 +92,20 @@ def _deployment(here: "Context", what: str, number: int | None, output: options.
         return 0
     lives = [one for one in living if one.marker.attempt == chosen.id]
     pid = next((one.leader.pid for one in lives if one.leader), 0)
-    if pid:
+    about: Mapping[str, Json] = {"name": name, "attempt": _number(chosen.id), "at": chosen.at, "log": chosen.log}
+    waited = here.eyes.clock.now() - chosen.at > chosen.deployment.policy.ready_timeout
+    if pid and not chosen.hung and (chosen.ready_at is not None or not waited):
         typer.echo(f"{name}: its engine (pid {pid}) lives; `orch status {name}` says how it is", err=True)
-    if pid and chosen.ready_at is not None and not chosen.hung:
+        if output is options.Output.JSON:
+            typer.echo(document({"version": 1, **about, "pid": pid, "signature": None}))
         return 0
+    late = bool(pid) and chosen.ready_at is None
     plain = "" if pid else ending(here.eyes, chosen)
-    # Of one that is not ready yet it is told what it would be if somebody had waited long enough.
-    found = examine(
-        here.eyes, replace(chosen, timed_out=chosen.timed_out or (bool(pid) and chosen.ready_at is None)), plain, lives
-    )
+    found = examine(here.eyes, replace(chosen, timed_out=chosen.timed_out or late), plain, lives)
     if found.trouble:
         typer.echo(f"orch: warning: {found.trouble}", err=True)
-    about: Mapping[str, Json] = {"name": name, "attempt": _number(chosen.id), "at": chosen.at, "log": chosen.log}
+    how = found.ending
+    about = {**about, "code": how.code, "signal": how.signal, "oom_killed": how.oom_killed}
     _print(found.diagnosis, found.lines(f"{name}: "), about, output)
     return 0
 

@@ -12,6 +12,7 @@ CONDITIONS: Mapping[str, Callable[[Ending, Sequence[Line]], bool]] = {
     "timed_out": lambda ending, _: ending.timed_out,
     "hung": lambda ending, _: ending.hung,
     "waited": lambda ending, _: ending.timed_out or ending.hung,  # it lived, and somebody had waited long enough
+    "vanished": lambda ending, _: ending.vanished,
     "oom_killed": lambda ending, _: ending.oom_killed is True,
     "not_oom_killed": lambda ending, _: ending.oom_killed is not True,
     "wordless": lambda ending, lines: find(lines, ending).first is None,  # no process says what the matter is

@@ -40,7 +40,7 @@ class Line:
 class Ending:
     """How the engine ended, as far as that is known. ``oom_killed``: by the kernel, for want of memory; None where
     nobody can tell. ``timed_out``: it lived on, and was not ready within its time. ``hung``: it had been ready, and
-    no longer served."""
+    no longer served. ``vanished``: it is gone, nobody waited for it, and it was not told to go in its own words."""
 
     code: int | None = None
     signal: int | None = None
@@ -48,6 +48,7 @@ class Ending:
     before_ready: bool = True
     timed_out: bool = False
     hung: bool = False
+    vanished: bool = False
 
 
 @dataclass(frozen=True, slots=True)

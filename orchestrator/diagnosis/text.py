@@ -8,6 +8,8 @@ from orchestrator.model import Json
 
 MOST = 12
 WIDTH = 118
+AGAIN = "  again"
+"""How the line begins that says whether another start can help."""
 NEAR = 48
 """Characters of a log's path that leave room for what stands in it, beside it."""
 OWN = "~/.config/orch/signatures"
