@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from orchestrator.diagnosis.literals import Quick
 from orchestrator.diagnosis.model import Ending, Line
 
 _QUIET = frozenset(("DEBUG", "INFO", "WARNING"))
@@ -11,11 +12,11 @@ _EXCEPTION = re.compile(
     r"(?:[A-Za-z_][\w.]*\.)?"
     r"(?:(?:[A-Z]\w*)?(?:Error|Exception|Interrupt|Exit|Exceeded|Timeout|Refused|Failure|Enabled))(?:: |$)"
 )
-_FATAL = re.compile(
+_FATAL = Quick(
     r"(?:\S+: error: |.{0,200}: fatal error: |.{0,40}/ld: |Fatal Python error|\*\*\* SIG|terminate called|Killed\b"
     r"|.{0,80}(?:Bus error|Illegal instruction|Segmentation fault)|.{0,80}NCCL WARN|.{0,40}NVRM: )"
 )
-_ECHO = re.compile(
+_ECHO = Quick(
     r"Engine core initialization failed|WorkerProc initialization failed|[Ss]ee (?:the )?(?:stack trace|root cause)"
     r"|Engine process failed to start|EngineDeadError|EngineCore encountered an issue|Engine loop is not running"
     r"|died unexpectedly|got fatal signal|failed to start\.|hit an exception|encountered a fatal error"
@@ -23,10 +24,10 @@ _ECHO = re.compile(
     r"|MessageQueue|Frontend process failed|Application startup failed|CancelledError|KeyboardInterrupt|SystemExit"
 )
 """What a process says of another one that failed, or before it says what the matter is."""
-_AGAIN = re.compile(r"\bretrying\b|[Rr]etry(?:ing)? \d|falling back|Falling back")
-_READY = re.compile(r"Application startup complete|Started server process.*Uvicorn running")
-_SERVES = re.compile(r'Application startup complete|HTTP/[\d.]+" 200|Avg prompt throughput')
-_DIES = re.compile(
+_AGAIN = Quick(r"\bretrying\b|[Rr]etry(?:ing)? \d|falling back|Falling back")
+_READY = Quick(r"Application startup complete|Started server process.*Uvicorn running")
+_SERVES = Quick(r'Application startup complete|HTTP/[\d.]+" 200|Avg prompt throughput')
+_DIES = Quick(
     r"hit an exception|encountered a fatal error|died unexpectedly|EngineDeadError|Fatal Python error|\*\*\* SIG"
     r"|output_handler failed|EngineCore encountered an issue"
 )
@@ -61,14 +62,21 @@ def find(lines: Sequence[Line], ending: Ending) -> Trouble:
     """Of the lines of a log, behind those of the kernel's (number 0)."""
     kernel = [line for line in lines if line.number == 0]
     errors = tuple(_errors([*kernel, *_end_of(lines[len(kernel) :], ending)]))
-    told = [line for line in errors if _EXCEPTION.match(line.text) or _FATAL.match(line.text)]
-    own = [line for line in told if not _ECHO.search(line.text)]
-    own = own or [line for line in errors if line.level and not _ECHO.search(line.text)]
-    if not own:
-        return Trouble(errors)
-    first = own[0]
-    chain = [line for line in own if _process(line) == _process(first)]
-    return Trouble(errors, first, chain[-1] if chain[-1] is not first else None)
+    for tells_why in (_formed, _labelled):
+        if first := next((line for line in errors if tells_why(line)), None):
+            process = _process(first)
+            last = next(line for line in reversed(errors) if _process(line) == process and tells_why(line))
+            return Trouble(errors, first, last if last is not first else None)
+    return Trouble(errors)
+
+
+def _formed(line: Line) -> bool:
+    text = line.text
+    return bool(_EXCEPTION.match(text) or _FATAL.match(text)) and not _ECHO.search(text)
+
+
+def _labelled(line: Line) -> bool:
+    return bool(line.level) and not _ECHO.search(line.text)
 
 
 def after(line: Line, lines: Sequence[Line]) -> Line | None:
@@ -81,15 +89,16 @@ def _process(line: Line) -> tuple[str, int]:
 
 
 def _end_of(lines: Sequence[Line], ending: Ending) -> Sequence[Line]:
-    """Of an engine that had been ready, what it said since it last served: errors of single requests are no end."""
-    if not was_ready(lines):
+    """Of an engine that had been ready, what it said since it last served: errors of single requests are no end. That
+    it was ready, a log may no longer tell whose beginning is lost."""
+    if ending.before_ready and not was_ready(lines):
         return lines
     dies = next((at for at, line in enumerate(lines) if _DIES.search(line.text)), None)
     if dies is None and ending == Ending():
         return lines
     until = len(lines) if dies is None else dies
-    served = [at for at in range(until) if _SERVES.search(lines[at].text)]
-    return lines[served[-1] + 1 :] if served else lines
+    served = next((at for at in reversed(range(until)) if _SERVES.search(lines[at].text)), None)
+    return lines if served is None else lines[served + 1 :]
 
 
 def _errors(lines: Sequence[Line]) -> Iterator[Line]:
@@ -98,13 +107,13 @@ def _errors(lines: Sequence[Line]) -> Iterator[Line]:
     indented, each process by itself."""
     inside: set[tuple[str, int]] = set()
     for line in lines:
-        process = _process(line)
-        if line.text.lstrip(" |+").startswith("Traceback (most recent call last)"):
-            inside.add(process)
-        elif process in inside and (line.level not in _QUIET) and line.text[0] in " \t":
+        text, quiet = line.text, line.level in _QUIET
+        if "Traceback (" in text and text.lstrip(" |+").startswith("Traceback (most recent call last)"):
+            inside.add(_process(line))
+        elif quiet or (inside and text[0] in " \t" and _process(line) in inside):
             continue
         else:
-            if line.level not in _QUIET:
-                inside.discard(process)
-            if line.level not in _QUIET and not _AGAIN.search(line.text):
+            if inside:
+                inside.discard(_process(line))
+            if not _AGAIN.search(text):
                 yield line

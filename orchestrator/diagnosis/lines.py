@@ -12,6 +12,7 @@ as recorded here.
 import re
 from collections.abc import Iterator
 
+from orchestrator.diagnosis.literals import Quick
 from orchestrator.diagnosis.model import Line
 
 ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
@@ -33,12 +34,12 @@ _HEADER = re.compile(
     r"(DEBUG|INFO|WARNING|ERROR|CRITICAL)(?::? +|:)(?:(?:\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d(?: |$))?"
     r"(?:\[?[\w./-]{1,80}\.pyx?:\d+\](?: |$))?"
 )
-_RECORD = re.compile(
+_RECORD = Quick(
     r".{1,160}?(?:(?<=\s)|(?<=\)))"
     r"(?=(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:\d\d:\d\d \[?[\w./-]{1,80}\.pyx?:\d+\])"
 )
 """What stands before one of vLLM's own records, of whatever kind."""
-_WARNED = re.compile(r"(?<!\S)\S{0,400}: \w{0,40}Warning: |^\w{1,40}Warning: ")
+_WARNED = Quick(r"(?<!\S)\S{0,400}: \w{0,40}Warning: |^\w{1,40}Warning: ")
 _LONGEST = 8192  # characters; what tells stands at the front, and no pattern may take long
 _MOST_WRAPS = 4  # a journal around docker around kubernetes
 
@@ -49,8 +50,9 @@ def read(text: str) -> tuple[Line, ...]:
 
 
 def _each(text: str) -> Iterator[Line]:
-    for number, raw in enumerate(text.split("\n"), 1):
-        for piece in _pieces(ANSI.sub("", raw)):
+    said = text.lstrip("\n")
+    for number, raw in enumerate(said.split("\n"), 1 + len(text) - len(said)):
+        for piece in _pieces(ANSI.sub("", raw) if "\x1b" in raw else raw):
             if (line := _line(number, piece)).text.strip():
                 yield line
 
@@ -64,8 +66,10 @@ def _pieces(raw: str) -> list[str]:
 
 
 def _line(number: int, raw: str) -> Line:
-    text, process, pid = _CONTROL.sub("", raw[:_LONGEST]), "", 0
-    text = _GLUED.sub("", text, count=1).rstrip() if "it" in text else text.rstrip()
+    text, process, pid = raw[:_LONGEST], "", 0
+    if not text.isprintable():
+        text = _CONTROL.sub("", text)
+    text = _GLUED.sub("", text, count=1).rstrip() if "it/s" in text or "s/it" in text else text.rstrip()
     for _ in range(_MOST_WRAPS):
         if found := _OUTER.match(text):
             text = text[found.end() :]

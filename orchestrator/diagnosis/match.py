@@ -18,6 +18,8 @@ compiler's "cannot find -lcuda" over the exception that wraps it. Errors are lin
 without a level, without the frames of tracebacks: what a healthy start warns of never counts by itself. Of an engine
 that had been ready only what it said since it last served counts.
 
+Of many errors the first and the last `TRIED` are tried, what a process says again and again once.
+
 If nothing is found, the first error of the process that failed first is shown, and how to write a signature of it.
 """
 
@@ -28,10 +30,13 @@ from dataclasses import dataclass
 from orchestrator.diagnosis.cure import prescribe, say
 from orchestrator.diagnosis.endings import holds
 from orchestrator.diagnosis.errors_of import Trouble, after, find, was_ready
+from orchestrator.diagnosis.literals import holds_one, literals
 from orchestrator.diagnosis.model import Diagnosis, Ending, Line, Signature, Stage
 from orchestrator.diagnosis.said import said
 from orchestrator.model import Scalar
 
+TRIED = 5000
+"""Of the errors, from the first and from the last on."""
 LAST = 12
 """How many lines from the end `Signature.last` is looked for in."""
 SILENT = 4
@@ -40,6 +45,33 @@ KERNEL = "kernel"
 """The fact that holds lines of the kernel's log, and the process that they stand under, as number 0."""
 _INTRODUCES = re.compile(r"validation errors? for \w+\s*$|:\s*$")
 _SPECIFIC, _ENDED, _GENERAL, _HINTED, _ENDED_SOMEHOW = range(5)
+
+
+class _Lines:
+    """Lines that patterns are looked for in."""
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self._lines = tuple(lines)
+        self._text = "\n".join(line.text for line in self._lines)
+
+    def find(self, patterns: Sequence[re.Pattern[str]]) -> Iterator[tuple[Line, re.Match[str]]]:
+        """Each line with the first of the patterns that fits it."""
+        likely = [(one, literals(one)) for one in patterns if holds_one(self._text, literals(one))]
+        for line in self._lines if likely else ():
+            for pattern, texts in likely:
+                if holds_one(line.text, texts) and (match := pattern.search(line.text)):
+                    yield line, match
+                    break
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where to look. ``trouble`` knows which process failed first."""
+
+    every: _Lines
+    errors: _Lines
+    last: _Lines
+    trouble: Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +96,12 @@ def diagnose(
     known = facts or {}
     everything = (*_kernel(known), *lines)
     trouble = find(everything, ending)
+    places = _Places(_Lines(everything), _Lines(_tried(trouble.errors)), _Lines(everything[-LAST:]), trouble)
     found = [
         one
         for signature in signatures
-        if all(holds(condition, ending, lines, known) for condition in signature.endings)
-        and (one := _try(signature, everything, trouble, stage))
+        if (one := _try(signature, places, stage))
+        and all(holds(condition, ending, lines, known) for condition in signature.endings)
     ]
     outdone = {less for one in found for less in one.signature.over}
     found = [one for one in found if one.signature.id not in outdone]
@@ -95,15 +128,27 @@ def _kernel(facts: Mapping[str, Scalar]) -> list[Line]:
     return [Line(0, text, KERNEL) for text in str(facts.get(KERNEL) or "").split("\n") if text.strip()]
 
 
-def _try(signature: Signature, lines: Sequence[Line], trouble: Trouble, stage: Stage) -> _Found | None:
+def _tried(errors: Sequence[Line]) -> Sequence[Line]:
+    first: dict[tuple[str, int, str], Line] = {}
+    for line in errors:
+        first.setdefault((line.process, line.pid, line.text), line)
+    told = list(first.values())
+    return told if len(told) <= 2 * TRIED else [*told[:TRIED], *told[-TRIED:]]
+
+
+def _try(signature: Signature, places: _Places, stage: Stage) -> _Found | None:
     found = [
-        (kind, not trouble.root(line), -line.number if kind == _ENDED else line.number, line, match)
-        for kind, patterns, where in _places(signature, lines, trouble)
-        for line, match in _matches(patterns, where)
+        (kind, not places.trouble.root(line), -line.number if kind == _ENDED else line.number, line, match)
+        for kind, patterns, where in (
+            (_GENERAL if signature.general else _SPECIFIC, signature.patterns, places.errors),
+            (_ENDED, signature.last, places.last),
+            (_HINTED, signature.hints, places.every),
+        )
+        for line, match in where.find(patterns)
     ]
     asks = signature.patterns or signature.hints or signature.last
     silent = bool(signature.endings) and (signature.alone or not asks)
-    if (not found and not silent) or (fit := _context(signature, lines, stage)) is None:
+    if (not found and not silent) or (fit := _context(signature, places, stage)) is None:
         return None
     if not found:
         kind = _ENDED_SOMEHOW if signature.general else _ENDED
@@ -120,29 +165,13 @@ def _weight(kind: int, fit: int, signature: Signature) -> tuple[int, bool, int, 
     return kind, signature.general, fit, -len(signature.endings)
 
 
-def _context(signature: Signature, lines: Sequence[Line], stage: Stage) -> int | None:
+def _context(signature: Signature, places: _Places, stage: Stage) -> int | None:
     """How well what stands around it fits, 0 best; None: not at all."""
     if not signature.beside and not signature.stages:
         return 2
-    if any(pattern.search(line.text) for pattern in signature.beside for line in lines):
+    if any(True for _ in places.every.find(signature.beside)):
         return 0
     return 1 if stage in signature.stages else None
-
-
-def _places(
-    signature: Signature, lines: Sequence[Line], trouble: Trouble
-) -> Iterator[tuple[int, Sequence[re.Pattern[str]], Sequence[Line]]]:
-    yield _GENERAL if signature.general else _SPECIFIC, signature.patterns, trouble.errors
-    yield _ENDED, signature.last, lines[-LAST:]
-    yield _HINTED, signature.hints, lines
-
-
-def _matches(patterns: Sequence[re.Pattern[str]], lines: Sequence[Line]) -> Iterator[tuple[Line, re.Match[str]]]:
-    for line in lines:
-        for pattern in patterns:
-            if match := pattern.search(line.text):
-                yield line, match
-                break
 
 
 def _evidence(line: Line | None, trouble: Trouble, lines: Sequence[Line]) -> tuple[Line, ...]:

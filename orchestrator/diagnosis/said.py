@@ -3,10 +3,11 @@
 import re
 from collections.abc import Sequence
 
+from orchestrator.diagnosis.literals import Quick
 from orchestrator.diagnosis.model import Line
 from orchestrator.model import Scalar
 
-_ARGS = re.compile(r"non-default args: |args: Namespace\(|engine \(v[\w.+]+\) with config: ")
+_ARGS = Quick(r"non-default args: |args: Namespace\(|engine \(v[\w.+]+\) with config: ")
 _PAIR = re.compile(r"(?:'(\w+)': |\b(\w+)=)('[^']{0,200}'|\"[^\"]{0,200}\"|-?\d+(?:\.\d+)?|True|False)(?=[,)} ]|$)")
 _FIELDS = {
     "model": "model",
@@ -23,7 +24,7 @@ _FIELDS = {
     "max_num_batched_tokens": "serve.args.max_num_batched_tokens",
     "max_lora_rank": "serve.args.max_lora_rank",
 }
-_VERSION = re.compile(r"\bversion (\d+\.\d+[\w.+]*)|engine \(v(\d+\.\d+[\w.+]*)\)")
+_VERSION = Quick(r"\bversion (\d+\.\d+[\w.+]*)|engine \(v(\d+\.\d+[\w.+]*)\)")
 
 
 def said(lines: Sequence[Line]) -> dict[str, Scalar]:

@@ -77,6 +77,12 @@ def test_numbers_are_those_of_an_editor() -> None:
     assert {line.process for line in read(text)} >= {"APIServer", "EngineCore", "Worker"}
 
 
+@given(st.integers(0, 9), st.text(st.sampled_from("ab \n\r")))
+def test_blank_lines_in_front_count(blank: int, text: str) -> None:
+    moved = [(line.number - blank, line.text) for line in read("\n" * blank + text)]
+    assert moved == [(line.number, line.text) for line in read(text)]
+
+
 def test_a_warning_of_python_is_one() -> None:
     assert read("/e/torch/cuda/__init__.py:124: UserWarning: CUDA initialization: too old")[0].level == "WARNING"
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.diagnosis import match
 from orchestrator.diagnosis.lines import read
 from orchestrator.diagnosis.match import diagnose
 from orchestrator.diagnosis.model import Cure, Diagnosis, Ending, Signature
@@ -177,6 +178,32 @@ INFO:     127.0.0.1:4 - "GET /health HTTP/1.1" 200 OK
 (EngineCore pid=2) ERROR 11-23 11:00:01 [c.py:1] EngineCore encountered a fatal error.
 """
     assert winner(served, ROOT, ECHO, ending=Ending(code=1, before_ready=False)) == "echo"
+
+
+def test_that_it_was_ready_counts_where_the_log_has_lost_its_beginning() -> None:
+    served = """
+(APIServer pid=1) ERROR 11-23 10:00:00 [s.py:1] ValueError: root
+INFO:     127.0.0.1:4 - "POST /v1/chat/completions HTTP/1.1" 200 OK
+(EngineCore pid=2) ERROR 11-23 11:00:01 [c.py:1] RuntimeError: echo
+"""
+    assert winner(served, ROOT, ECHO, ending=Ending(code=1, before_ready=False)) == "echo"
+    assert winner(served, ROOT, ECHO, ending=Ending(code=1)) == "root"
+
+
+def test_of_very_many_errors_the_first_and_the_last_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(match, "TRIED", 3)
+    others = [f"KeyError: {number}" for number in range(8)]
+    at = {place: "\n".join([*others[:place], "ValueError: root", *others[place:]]) for place in (0, 2, 4, 6, 8)}
+    assert {place: winner(text, ROOT) for place, text in at.items()} == {
+        0: "root",
+        2: "root",
+        4: "",
+        6: "root",
+        8: "root",
+    }
+    again = "\n".join(["KeyError: 1"] * 20 + ["ValueError: root"] * 20 + ["KeyError: 2"] * 20)
+    found = why(again, ROOT)
+    assert found.signature == ROOT and found.evidence[0].number == 21
 
 
 def test_groups_of_all_lines_that_match_fill_the_cure() -> None:

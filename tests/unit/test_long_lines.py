@@ -9,8 +9,10 @@ from datetime import datetime
 
 import pytest
 
+from orchestrator import diagnosis_data
 from orchestrator.diagnosis.errors_of import find
 from orchestrator.diagnosis.lines import read
+from orchestrator.diagnosis.match import diagnose
 from orchestrator.diagnosis.model import Ending
 from orchestrator.diagnosis.pieces import Pieces
 from orchestrator.diagnosis.stages import replay
@@ -20,7 +22,7 @@ from orchestrator.stage_data import load_stages
 LONG = 1 << 20
 BAR = " B/s 1%| 5/7 [00:01<00:02, 3it/s]"
 ENOUGH = 5.0  # seconds
-STAGES = load_stages()
+STAGES, CATALOGUE = load_stages(), diagnosis_data.load()
 IMAGE = base64.b64encode(random.Random(7).randbytes(LONG)).decode()
 
 
@@ -36,9 +38,10 @@ READERS: dict[str, Callable[[str], object]] = {
     "lines": read,
     "lines drawn over": lambda text: read(text.replace("\n", "\r") + "x"),
     "errors_of": lambda text: find(read(text), Ending()),
+    "match": lambda text: diagnose(read(text), Ending(), "load", CATALOGUE),
     "stages": lambda text: replay(STAGES, [text, *Pieces().feed(text.encode())]),
 }
-UNITS = ["1", " ", "[", "(", "a.", "1%|", ": ", "pid=1)", "it/s] ", "B/s", "12:34", "ERROR ", "1 [0:00<"]
+UNITS = ["1", " ", "[", "(", "a.", "1%|", ": ", "pid=1)", "it/s] ", "B/s", "12:34", "ERROR ", "1 [0:00<", "lib.so"]
 
 
 @pytest.mark.parametrize("reader", READERS)
