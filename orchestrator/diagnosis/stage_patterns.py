@@ -1,14 +1,17 @@
 """What an engine writes as it starts, as data: `data/stages.toml` holds it, and says what its entries mean."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from orchestrator.diagnosis.literals import literals
 from orchestrator.diagnosis.model import Stage
 from orchestrator.engines.versions import series
 
 Keep = Literal["max", "min"]
+BARS = ("%|", "% Completed |")
+"""One of these stands in each state of a bar."""
 _VERSIONS = frozenset({"from", "until"})
 _KEYS: Mapping[str, frozenset[str]] = {
     "fact": frozenset({"name", "pattern"}),
@@ -44,13 +47,15 @@ class Measure:
 @dataclass(frozen=True, slots=True)
 class Stages:
     """What a version of the engine writes. ``steps`` are the stages in the order in which it goes through them; one of
-    them may come twice."""
+    them may come twice. ``texts``: for each step, of which one stands in every line that tells anything while it lasts;
+    none where every line may."""
 
     steps: tuple[Stage, ...]
     facts: tuple[tuple[str, re.Pattern[str]], ...]
     marks: tuple[Mark, ...]
     bars: tuple[Mark, ...]
     measures: tuple[Measure, ...]
+    texts: tuple[tuple[str, ...], ...]
 
 
 def read_stages(document: Mapping[str, Any], version: str = "") -> Stages:
@@ -60,13 +65,26 @@ def read_stages(document: Mapping[str, Any], version: str = "") -> Stages:
     if unknown := set(stages) - set(get_args(Stage)):
         raise ValueError(f"steps: there is no stage {min(unknown)!r}")
     steps = {one["id"]: index for index, one in enumerate(document["steps"])}
+    facts = tuple((one["name"], re.compile(one["pattern"])) for one in _entries(document, "fact", version))
+    marks = tuple(_mark(one, one["pattern"], steps) for one in _entries(document, "mark", version))
+    measures = tuple(_measure(one) for one in _entries(document, "measure", version))
+    always = [*(pattern for _, pattern in facts), *(one.pattern for one in measures)]
     return Stages(
         steps=stages,
-        facts=tuple((one["name"], re.compile(one["pattern"])) for one in _entries(document, "fact", version)),
-        marks=tuple(_mark(one, one["pattern"], steps) for one in _entries(document, "mark", version)),
+        facts=facts,
+        marks=marks,
         bars=tuple(_mark(one, one["title"], steps) for one in _entries(document, "bar", version)),
-        measures=tuple(_measure(one) for one in _entries(document, "measure", version)),
+        measures=measures,
+        texts=tuple(
+            _texts([*always, *(one.pattern for one in marks if one.step > step)]) for step in range(len(stages))
+        ),
     )
+
+
+def _texts(patterns: Iterable[re.Pattern[str]]) -> tuple[str, ...]:
+    found = [literals(one) for one in patterns]
+    every = {*BARS, *(text for texts in found for text in texts)} if all(found) else set[str]()
+    return tuple(sorted(one for one in every if not any(other in one for other in every - {one})))
 
 
 def _entries(document: Mapping[str, Any], kind: str, version: str) -> Iterator[Mapping[str, Any]]:

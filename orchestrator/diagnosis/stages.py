@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from orchestrator.diagnosis.literals import holds_one
 from orchestrator.diagnosis.model import Stage
 from orchestrator.diagnosis.pieces import LONGEST
 from orchestrator.diagnosis.stage_patterns import Mark, Measure, Stages
@@ -13,6 +14,7 @@ _BAR = re.compile(
     r"(?P<done>\d+(?:\.\d+)?)(?P<unit>[kMGTP]?)/(?P<total>\d+(?:\.\d+)?)(?P=unit) \["
 )
 """As tqdm draws them: ``title:  62% Completed | 10/16 [00:30<00:18, 3.07s/it]``, or with blocks between bars."""
+_LONGEST_TITLE = 300  # characters, with the engine's prefix
 _PROCESS = re.compile(r"^.*\bpid=\d+\)\S* ")
 _STAMP = re.compile(r"\b(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)\b")
 _BEFORE = (0, 31, 60, 91, 121, 152, 182, 213, 244, 274, 305, 335)  # days before each month of a leap year
@@ -84,10 +86,19 @@ def advance(stages: Stages, progress: Progress, text: str, at: float) -> Progres
     that goes back stands still. What is written by an engine that serves changes nothing."""
     if progress.stage == "serving":
         return progress
-    text = text[:LONGEST]
-    progress = replace(progress, at=max(at, progress.at))
+    if at > progress.at:
+        progress = replace(progress, at=at)
+    return _told(stages, progress, text[:LONGEST]) if _tells(stages, progress, text) else progress
+
+
+def _tells(stages: Stages, progress: Progress, text: str) -> bool:
+    return holds_one(text, stages.texts[progress.step])
+
+
+def _told(stages: Stages, progress: Progress, text: str) -> Progress:
     if found := _BAR.search(text):
-        progress = _drawn(stages, progress, _PROCESS.sub("", text[: found.start()]), found)
+        title = text[max(0, found.start() - _LONGEST_TITLE) : found.start()]
+        progress = _drawn(stages, progress, _PROCESS.sub("", title), found)
         text = text[found.end() :]  # a record may follow in the same line
     facts = progress.facts | {name for name, pattern in stages.facts if pattern.search(text)}
     progress = replace(progress, facts=facts, measured=_measured(stages.measures, progress.measured, text))
@@ -101,9 +112,13 @@ def replay(stages: Stages, texts: Sequence[str]) -> Progress:
     at = next((at for text in texts if (at := stamp(text)) is not None), 0.0)
     progress = begin(stages, at)
     for text in texts:
-        now = stamp(text)
-        progress = advance(stages, progress, text, progress.at if now is None else _later(now, progress.at))
-    return progress
+        if (now := stamp(text)) is not None:
+            at = max(at, _later(now, at))
+        if _tells(stages, progress, text):
+            progress = advance(stages, progress, text, at)
+            if progress.stage == "serving":
+                return progress
+    return replace(progress, at=at)
 
 
 def stamp(text: str) -> float | None:

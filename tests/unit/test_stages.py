@@ -2,6 +2,7 @@
 at which each line came, and starts on cards in the words that the source of three versions has for them."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
@@ -347,3 +348,28 @@ Completed | 2/4 [00:01<00:01, 2it/s]\r"""
     for piece in Pieces().feed(log.encode()):
         progress = advance(ALL, progress, piece, 1.0)
     assert progress.fraction == 0.5
+
+
+# ------------------------------------------------------------------------------------------------ what says nothing
+
+
+@pytest.mark.parametrize("version", ["", "0.10.2", "0.32.0"])
+def test_what_is_not_looked_at_says_nothing(version: str) -> None:
+    stages = load_stages(version)
+    slow = replace(stages, texts=((),) * len(stages.steps))
+    logs = [file.read_bytes() for file in sorted(RECORDED.rglob("*.log"))]
+    for log in (*logs, GPU_0_10.encode(), EAGER_0_17.encode()):
+        texts = Pieces().feed(log + b"\n")
+        assert replay(stages, texts) == replay(slow, texts)
+        fast, full = begin(stages, 0.0), begin(slow, 0.0)
+        for at, text in enumerate(texts):
+            fast, full = advance(stages, fast, text, float(at)), advance(slow, full, text, float(at))
+            assert fast == full
+
+
+def test_a_line_that_says_nothing_costs_nothing() -> None:
+    started = advance(ALL, begin(ALL, 0.0), "INFO 11-23 10:00:00 [a.py:1] hello", 1.0)
+    said = "DEBUG 11-23 10:00:00 [scheduler.py:88] request 4711 was scheduled"
+    assert started.stage == "imports"
+    assert advance(ALL, started, said, 1.0) is started
+    assert advance(ALL, started, said, 2.0) == replace(started, at=2.0)
