@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from orchestrator.diagnosis.literals import holds_one
+from orchestrator.diagnosis.literals import Quick, holds_one
 from orchestrator.diagnosis.model import Stage
 from orchestrator.diagnosis.pieces import LONGEST
 from orchestrator.diagnosis.stage_patterns import Mark, Measure, Stages
@@ -16,7 +16,7 @@ _BAR = re.compile(
 """As tqdm draws them: ``title:  62% Completed | 10/16 [00:30<00:18, 3.07s/it]``, or with blocks between bars."""
 _LONGEST_TITLE = 300  # characters, with the engine's prefix
 _PROCESS = re.compile(r"^.*\bpid=\d+\)\S* ")
-_STAMP = re.compile(r"\b(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)\b")
+_STAMP = Quick(r"\b(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)\b")
 _BEFORE = (0, 31, 60, 91, 121, 152, 182, 213, 244, 274, 305, 335)  # days before each month of a leap year
 _SHORTEST = 0.5  # seconds of a bar that give a rate: a log is read a few times a second
 _DAY, _YEAR = 86400.0, 366 * 86400.0
@@ -109,10 +109,11 @@ def _told(stages: Stages, progress: Progress, text: str) -> Progress:
 def replay(stages: Stages, texts: Sequence[str]) -> Progress:
     """Of a log that is read afterwards, by the times that the engine wrote into it, in seconds since the year began.
     What came before the first of them took no time that anyone knows."""
-    at = next((at for text in texts if (at := stamp(text)) is not None), 0.0)
+    times = list(map(stamp, texts))
+    at = next((time for time in times if time is not None), 0.0)
     progress = begin(stages, at)
-    for text in texts:
-        if (now := stamp(text)) is not None:
+    for text, now in zip(texts, times, strict=True):
+        if now is not None:
             at = max(at, _later(now, at))
         if _tells(stages, progress, text):
             progress = advance(stages, progress, text, at)

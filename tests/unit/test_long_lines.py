@@ -21,7 +21,7 @@ from orchestrator.stage_data import load_stages
 
 LONG = 1 << 20
 BAR = " B/s 1%| 5/7 [00:01<00:02, 3it/s]"
-ENOUGH = 5.0  # seconds
+ENOUGH = 10.0  # seconds
 STAGES, CATALOGUE = load_stages(), diagnosis_data.load()
 IMAGE = base64.b64encode(random.Random(7).randbytes(LONG)).decode()
 
