@@ -97,7 +97,7 @@ def _signature(entry: Mapping[str, Any]) -> Signature:
         issues=lists["issues"],
         general=bool(entry.get("general", False)),
         over=lists["over"],
-        final=bool(entry.get("final", True)),
+        final=bool(entry.get("final", False)),
         example=str(entry.get("example", "")),
         alone=bool(entry.get("alone", False)),
     )

@@ -1,7 +1,8 @@
 """A cure in words and as a change of YAML: templates, filled with what is known."""
 
 import re
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.diagnosis.amounts import AMOUNTS, Known
@@ -10,6 +11,7 @@ from orchestrator.model import Scalar
 
 _PLACE = re.compile(r"\{([A-Za-z_][\w.]*)\}")
 _OPTION = re.compile(r"\[([^\[\]]*\{[A-Za-z_][\w.]*\}[^\[\]]*)\]")
+_EITHER = re.compile(f"{_OPTION.pattern}|{_PLACE.pattern}")
 _PLAIN = re.compile(r"[A-Za-z_/][\w./@+-]*|\d{1,6}[smhd]")
 _NOT_TEXT = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))
 ENVIRONMENT = "environment."
@@ -46,15 +48,24 @@ def fill(template: Scalar, known: Known) -> Scalar:
     return _PLACE.sub(lambda found: str(filled[found[1]]), template)
 
 
-def say(text: str, known: Known) -> str:
-    """A text for people. A part in brackets with a place in it falls away if that is unknown."""
-    text = _OPTION.sub(lambda part: str(fill(part[1], known) or ""), text)
-    return _PLACE.sub(lambda found: _word(found[1], known), text)
+def say(text: str, known: Known, quote: Callable[[str], str] = str) -> str:
+    """A text for people. A part in brackets with a place in it falls away if that is unknown. What is filled in is
+    never read as a template, and comes through ``quote``."""
+
+    def filled(found: re.Match[str]) -> str:
+        if found[1] is None:
+            return _word(found[2], known, quote)
+        places = _PLACE.findall(found[1])
+        if any(value(name, known) is None for name in places):
+            return ""
+        return _PLACE.sub(lambda place: _word(place[1], known, quote), found[1])
+
+    return _EITHER.sub(filled, text)
 
 
-def _word(name: str, known: Known) -> str:
+def _word(name: str, known: Known, quote: Callable[[str], str]) -> str:
     found = value(name, known)
-    return str(found) if found is not None else GENERAL.get(name, "?")
+    return quote(str(found)) if found is not None else GENERAL.get(name, "?")
 
 
 def prescribe(cure: Cure, known: Known) -> Filled:
@@ -67,17 +78,14 @@ def prescribe(cure: Cure, known: Known) -> Filled:
         where = fill(path, known)
         if isinstance(where, str) and (where in known or not known.get("profile_file")):
             changes[where] = None
-    words = tuple(say(text, known) for text in (cure.command, cure.advice) if text)
-    return Filled(changes, diff(changes, known), words)
+    words = (say(cure.command, known, shlex.quote), say(cure.advice, known))
+    return Filled(changes, diff(changes, known), tuple(text for text in words if text))
 
 
 def diff(changes: Mapping[str, Scalar], known: Known) -> tuple[str, ...]:
     """The changes as lines of YAML behind "-", "+" or " ", each file's under a line that names it."""
     lines: list[str] = []
-    for prefix, file, name in (
-        ("", "profile_file", "the profile"),
-        (ENVIRONMENT, "environment_file", "the environment"),
-    ):
+    for prefix, file, name in _FILES:
         mine = {
             path.removeprefix(prefix): new
             for path, new in sorted(changes.items())

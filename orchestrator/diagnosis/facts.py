@@ -5,6 +5,7 @@ A fact is named as the field of the profile or the environment that says it ("se
 
     name, environment                the deployment's, and of its environment
     profile_file, environment_file   where these are written
+    pull                             its name, where `orch pull` has something to fetch for it
     python, version                  of the runtime: its interpreter, and the engine's version
     holders                          who holds memory of the deployment's cards, in the words of `orch gpus`
     peers_blocked                    why traffic between its cards may hang (Inventory)
@@ -57,6 +58,7 @@ def _profile(deployment: Deployment) -> dict[str, Scalar]:
     fields = ("host", "port", "tensor_parallel_size", "pipeline_parallel_size", "max_model_len")
     return {
         "name": deployment.name,
+        **_given(pull=deployment.name if model.repo else None),
         **_given("model.", repo=model.repo, path=model.path, revision=model.revision, quantization=model.quantization),
         **_given("serve.", **{name: getattr(serve, name) for name in (*fields, "gpu_memory_utilization")}),
         **{f"serve.args.{name}": _scalar(value) for name, value in serve.args.items()},

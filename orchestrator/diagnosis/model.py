@@ -90,7 +90,7 @@ class Signature:
     issues: tuple[str, ...] = ()
     general: bool = False
     over: tuple[str, ...] = ()
-    final: bool = True
+    final: bool = False
     example: str = ""
     alone: bool = False
 

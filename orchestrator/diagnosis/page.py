@@ -74,7 +74,8 @@ def _cure(cure: Cure) -> str:
         body = "\n".join(_bare(line) for line in diff(changes, {}))
         parts.append(f"```diff\n{body}\n```\n")
     if cure.command:
-        parts.append(f"```sh\n{_braces(cure.command)}\n```\n")
+        either = cure.command.replace("][", "]\n[")  # one of these, by what is known
+        parts.append(f"```sh\n{_braces(either)}\n```\n")
     if cure.advice:
         parts.append(f"{_sentence(cure.advice)}\n")
     return "\n".join(parts)
