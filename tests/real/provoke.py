@@ -174,7 +174,7 @@ class Bench:
         code = apply.process.wait(LONGEST)
         (log,) = self._logs(failure)
         attempt = json.loads(log.with_suffix(".json").read_text())["attempt"]
-        ending = {**attempt["exit"], "timed_out": attempt.get("timed_out", False)}
+        ending = {**attempt.get("exit", {}), "timed_out": attempt.get("timed_out", False)}
         return Died(code, log, self.explain(failure.id), apply.output, ending, lag)
 
     def _under(self, failure: Failure) -> list[str]:
