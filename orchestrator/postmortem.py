@@ -43,6 +43,7 @@ class Postmortem:
     ending: Ending
     plain: str = ""
     trouble: str = ""
+    numbered: bool = True  # the evidence's numbers are those of the log's lines as it lies there
 
     @property
     def why(self) -> str:
@@ -65,7 +66,16 @@ class Postmortem:
         found, ending = self.diagnosis, self.ending
         if self.plain and not self._read_off_the_log:
             found, ending = replace(found, title=self.plain), Ending()
-        return diagnosis_text(found, ending, subject, self.attempt.log)
+        return diagnosis_text(found, ending, subject, self._where)
+
+    @property
+    def _where(self) -> str:
+        """The log, or how to see it with these numbers."""
+        attempt = self.attempt
+        number = attempt.id.partition("-")[0]
+        if self.numbered or not number.isdigit():
+            return attempt.log
+        return f"orch logs {attempt.deployment.name} --attempt {int(number)} --raw | cat -n"
 
 
 def examine(eyes: Eyes, attempt: Attempt, plain: str = "", lives: Iterable[Instance] = ()) -> Postmortem:
@@ -104,7 +114,8 @@ def _examine(eyes: Eyes, attempt: Attempt, plain: str, lives: Iterable[Instance]
     vanished = gone and not vllm.left_in_order([line.text for line in lines[-LAST_WORDS:]])
     ending = replace(ending_of(attempt), vanished=vanished)
     found, trouble = _diagnosed(lines, ending, stage, {**known, **said}, eyes.host.variables)
-    return Postmortem(replace(attempt, stage=stage), _hidden(found, hider(eyes, [wanted])), ending, plain, trouble)
+    found, numbered = _hidden(found, hider(eyes, [wanted])), eyes.logs.numbered(attempt.log)
+    return Postmortem(replace(attempt, stage=stage), found, ending, plain, trouble, numbered)
 
 
 def _hidden(found: Diagnosis, hide: Hide) -> Diagnosis:

@@ -96,10 +96,11 @@ def fewer_cards(known: Known) -> int | None:
     return 1 << (int(seen).bit_length() - 1) if seen and 1 <= seen < 4096 else None
 
 
-def more_cards(known: Known) -> int:
-    """Twice as many: a power of two divides the heads of nearly every model."""
-    size = _number(known, "serve.tensor_parallel_size")
-    return 2 * int(size) if size and 1 <= size < 4096 else 2
+def more_cards(known: Known) -> int | None:
+    """Twice as many, if there are: a power of two divides the heads of nearly every model."""
+    size, there = _number(known, "serve.tensor_parallel_size"), _number(known, "cards")
+    wanted = 2 * int(size) if size and 1 <= size < 4096 else 2
+    return None if there is not None and wanted > there else wanted
 
 
 def taken_port(known: Known) -> int | None:
@@ -143,7 +144,7 @@ def flag_name(known: Known) -> str | None:
 
 def plain_method(known: Known) -> str | None:
     """The method without Marlin, whose kernels want newer cards."""
-    method = str(known.get("method") or "")
+    method = str(known.get("method") or known.get("model.quantization") or "")
     return method.removesuffix("_marlin") if method.endswith("_marlin") else None
 
 

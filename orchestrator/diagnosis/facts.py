@@ -7,6 +7,7 @@ A fact is named as the field of the profile or the environment that says it ("se
     profile_file, environment_file   where these are written
     pull                             its name, where `orch pull` has something to fetch for it
     python, version                  of the runtime: its interpreter, and the engine's version
+    cards                            how many this host has
     holders                          who holds memory of the deployment's cards, in the words of `orch gpus`
     peers_blocked                    why traffic between its cards may hang (Inventory)
     found                            the newest CUDA that the driver runs, in CUDA's own number (12040)
@@ -45,6 +46,7 @@ def facts(
         known |= _given(python=info.python, version=info.version)
     if inventory is not None:
         named = tuple(gpus) or (deployment.spec.gpus if deployment and isinstance(deployment.spec.gpus, tuple) else ())
+        known |= _given(cards=len(inventory.gpus) or None)
         known |= _given(holders=_holders(inventory, named, leaving), found=_cuda_number(inventory.cuda))
         if deployment is None or vllm.ranks(deployment.spec) > 1:
             known |= _given(peers_blocked=inventory.peers_blocked)

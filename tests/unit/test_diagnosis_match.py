@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator import diagnosis_data
 from orchestrator.diagnosis import match
 from orchestrator.diagnosis.lines import read
 from orchestrator.diagnosis.match import diagnose
@@ -273,3 +274,24 @@ def test_of_a_real_start_that_failed_the_line_that_tells_is_shown() -> None:
 )
 def test_what_is_said_when_nothing_is_known(text: str, ending: Ending, title: str) -> None:
     assert why(text, ROOT, ending=ending).title == title
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "TypeError: Qwen2Config.__init__() got an unexpected keyword argument 'rope_theta'",
+        "TypeError: FlashAttentionImpl.__init__() got an unexpected keyword argument 'sinks'",
+        "TypeError: Attention.__init__() got an unexpected keyword argument 'layer_idx'",
+    ],
+)
+def test_an_argument_of_some_class_is_no_flag(said: str) -> None:
+    found = diagnose(read(said), Ending(code=1), "load", diagnosis_data.load())
+    assert found.signature is None
+
+
+def test_what_a_log_says_is_no_command_and_no_template() -> None:
+    said = "PermissionError: [Errno 13] Permission denied: '/x; rm -rf $HOME #{python}'"
+    found = diagnose(read(said), Ending(code=1), "load", diagnosis_data.load(), {"python": "/opt/python"})
+    assert found.signature and found.signature.id == "cache-permission"
+    assert found.cure[0] == "ls -ld '/x; rm -rf $HOME #{python}'; id"
+    assert "/opt/python" not in " ".join((*found.cure, found.title))
