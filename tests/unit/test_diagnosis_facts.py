@@ -131,7 +131,8 @@ def test_everything_that_the_catalogue_asks_for_is_provided() -> None:
     """A place in a text is a group of the pattern, a number made of what is known, or one of these."""
     host = Inventory((card(0, ALICE),), cuda="12.4", peers_blocked="the IOMMU translates")
     known = {*facts(wanted(tensor_parallel_size=2), host, INFO, environment_file="e"), KERNEL}
-    optional = {"path", "repo", "pull", "model.path"}  # what a failure is about: a general word stands there where the log does not tell
+    # What a failure is about: a general word stands there where the log does not tell.
+    optional = {"path", "repo", "pull", "model.path"}
     for one in diagnosis_data.load():
         patterns = (*one.patterns, *one.hints, *one.last)
         groups = {name for pattern in patterns for name in pattern.groupindex}
