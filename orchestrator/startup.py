@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 
 from orchestrator.diagnosis.stages import Progress, advance, begin, spent, written
 from orchestrator.ports import Logs
@@ -25,7 +26,7 @@ class Startup:
 
     def look(self, *, last: bool = False) -> Progress:
         """Reads what is new; ``last``: all that there is, for nothing comes any more."""
-        while texts := self._follower.poll():
+        while texts := self._follower.poll(last=last):
             now = self.now
             for text in texts:
                 at = self._when(text, now) if self._late else now
@@ -62,8 +63,13 @@ def epoch(text: str, now: float) -> float | None:
     if (parts := written(text)) is None:
         return None
     year = time.localtime(now).tm_year
+    told = _made(year, parts)
+    return _made(year - 1, parts) if told is not None and told > now + _HALF_A_YEAR else told
+
+
+@lru_cache(1024)  # many lines of a second
+def _made(year: int, parts: tuple[int, int, int, int, int]) -> float | None:
     try:
-        told, before = (time.mktime((one, *parts, 0, 0, -1)) for one in (year, year - 1))
+        return time.mktime((year, *parts, 0, 0, -1))
     except (OverflowError, ValueError):
         return None
-    return before if told > now + _HALF_A_YEAR else told
