@@ -62,7 +62,7 @@ def _signatures(file: Path, document: Mapping[str, Any]) -> Iterator[Signature]:
     for entry in entries:
         try:
             yield _signature(entry)
-        except (TypeError, ValueError, KeyError, re.error) as error:
+        except (TypeError, ValueError, KeyError, re.error, OverflowError, RecursionError) as error:
             name = entry.get("id", "?") if isinstance(entry, dict) else "?"
             why = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
             raise InputError(f"read {file}", f"signature {name}: {why}", "correct it") from error

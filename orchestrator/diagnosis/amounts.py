@@ -97,10 +97,10 @@ def fewer_cards(known: Known) -> int | None:
 
 
 def more_cards(known: Known) -> int | None:
-    """Twice as many, if there are: a power of two divides the heads of nearly every model."""
-    size, there = _number(known, "serve.tensor_parallel_size"), _number(known, "cards")
-    wanted = 2 * int(size) if size and 1 <= size < 4096 else 2
-    return None if there is not None and wanted > there else wanted
+    """Twice as many, where there are: a power of two divides the heads of nearly every model."""
+    there = _number(known, "cards")
+    size, stages = (_number(known, f"serve.{axis}_parallel_size") or 1 for axis in ("tensor", "pipeline"))
+    return 2 * int(size) if there and size >= 1 and 2 * size * stages <= there else None
 
 
 def taken_port(known: Known) -> int | None:

@@ -67,14 +67,13 @@ def oom_killed(
     ``kernel`` as `Logs.kernel`, ``before`` and ``after`` as `Logs.oom_kills` at its start and its end."""
     if exit_ and exit_.oom_killed:
         return True
-    kills = list(_kills(kernel or ()))
-    if not {int(pid) for pid, _ in kills if pid != UNKNOWN}.isdisjoint(pids):
+    if not killed(kernel or ()).keys().isdisjoint(pids):
         return True
     if before is not None and after is not None and after >= before:
         if after == before:
             return False
         return True if part or _maybe_killed(exit_) else None
-    return None if kernel is None or any(pid == UNKNOWN for pid, _ in kills) else False
+    return None if kernel is None or any(pid == UNKNOWN for pid, _ in _kills(kernel)) else False
 
 
 def _maybe_killed(exit_: Exit | None) -> bool:

@@ -1,3 +1,5 @@
+import re
+import shlex
 from typing import Any
 
 import pytest
@@ -5,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.diagnosis.amounts import AMOUNTS
-from orchestrator.diagnosis.cure import diff, fill, say, yaml
+from orchestrator.diagnosis.cure import diff, fill, prescribe, say, yaml
+from orchestrator.diagnosis.model import Cure, Signature
+from orchestrator.diagnosis_data import load
 from orchestrator.yamldoc import parse
 
 
@@ -35,7 +39,11 @@ from orchestrator.yamldoc import parse
         ("divisor", {"heads": "4", "tp": "3"}, 2),
         ("fewer_cards", {"seen": "3"}, 2),
         ("fewer_cards", {"seen": "0"}, None),
-        ("more_cards", {"serve.tensor_parallel_size": 4}, 8),
+        ("more_cards", {"serve.tensor_parallel_size": 4, "cards": 8}, 8),
+        ("more_cards", {"serve.tensor_parallel_size": 4, "cards": 7}, None),
+        ("more_cards", {"serve.tensor_parallel_size": 2, "serve.pipeline_parallel_size": 2, "cards": 4}, None),
+        ("more_cards", {"cards": 2}, 2),
+        ("more_cards", {}, None),
         ("next_port", {"serve.port": 8000}, 8001),
         ("next_port", {"port": "65535"}, None),
         ("kv_space", {"needed": "4.38"}, 5),
@@ -46,6 +54,8 @@ from orchestrator.yamldoc import parse
         ("flag_name", {"flag": "--max-model-len/-m"}, "m"),
         ("plain_method", {"method": "awq_marlin"}, "awq"),
         ("plain_method", {"method": "awq"}, None),
+        ("plain_method", {"model.quantization": "gptq_marlin"}, "gptq"),
+        ("plain_method", {}, None),
         ("longer", {"readiness.timeout": 600.0}, "20m"),
     ],
 )
@@ -75,6 +85,29 @@ def test_a_part_of_a_sentence_falls_away_with_what_it_is_about() -> None:
     assert say("it is taken[: {port}]", {"port": 80}) == "it is taken: 80"
     assert say("gpus: [0] of {name}", {}) == "gpus: [0] of NAME"
     assert say("{nobody}", {}) == "?"
+
+
+HOSTILE = "/x; rm -rf $HOME #'`id`"
+
+
+def test_what_is_filled_in_is_never_a_template() -> None:
+    known = {"path": "{name} [of {repo}]", "name": "qwen", "repo": "a/b"}
+    assert say("no right to {path}[, or {path}]", known) == "no right to {name} [of {repo}], or {name} [of {repo}]"
+
+
+def test_a_command_takes_whatever_a_log_names_as_one_word() -> None:
+    known = {"path": HOSTILE, "module": "$(reboot)"}
+    command = prescribe(Cure(command="ls -ld {path}[; pip install {module}]", advice="see {path}"), known).words
+    assert shlex.split(command[0]) == ["ls", "-ld", HOSTILE + ";", "pip", "install", "$(reboot)"]
+    assert command[1] == f"see {HOSTILE}"
+
+
+@pytest.mark.parametrize("one", [one for one in load() if "{" in one.cure.command], ids=lambda one: one.id)
+def test_no_command_of_the_catalogue_runs_what_a_log_names(one: Signature) -> None:
+    places = set(re.findall(r"\{([\w.]+)\}", one.cure.command)) - set(AMOUNTS)
+    command = prescribe(one.cure, dict.fromkeys(places, HOSTILE)).words[0]
+    assert " ".join(shlex.split(command)).count(HOSTILE) == command.count(shlex.quote(HOSTILE)) >= len(places)
+    assert not re.search(r"\bsudo\b(?! dmesg| journalctl)|\brm\b", command.replace(shlex.quote(HOSTILE), ""))
 
 
 def test_changes_are_told_file_by_file_and_section_by_section() -> None:

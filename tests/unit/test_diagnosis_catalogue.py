@@ -147,6 +147,61 @@ def test_none_fires_on_a_healthy_log(file: Path, stage: Any) -> None:
         assert diagnose(read(file.read_text(encoding="utf-8")), ending, stage, CATALOGUE).signature is None
 
 
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("TypeError: AsyncEngineArgs.__init__() got an unexpected keyword argument 'swap_space'", "flag-unknown"),
+        ("ImportError: /tmp/a.so: failed to map segment from shared object: Operation not permitted", "tmp-noexec"),
+        ("ImportError: /tmp/a.so: failed to map segment from shared object", "tmp-noexec"),
+        ("ImportError: /v/a.so: failed to map segment from shared object: Cannot allocate memory", "memory-refused"),
+        (
+            "RuntimeError: unable to mmap 169332 bytes from file </m.gguf>: Cannot allocate memory (12)",
+            "memory-refused",
+        ),
+        ("OSError: [Errno 12] Cannot allocate memory", "memory-refused"),
+        ("Fatal Python error: Bus error", "bus-error"),
+        ("RuntimeError: Engine core initialization failed. Failed core proc(s): {'EngineCore_DP0': -7}", "bus-error"),
+        ("Bus error\nOSError: [Errno 28] No space left on device: '/m'", "disk-full"),
+        ("Bus error\nError while creating shared memory segment /dev/shm/x (size 9)", "shared-memory-too-small"),
+        ("ERROR 07-26 14:50:35 [m.py:120] Worker VllmWorkerProcess pid 2 died, exit code: -9", "part-killed"),
+        ("ERROR 07-26 14:50:35 [m.py:120] Worker VllmWorkerProcess pid 2 died, exit code: -15", ""),
+    ],
+)
+def test_lines_that_look_alike_are_told_apart(line: str, wanted: str) -> None:
+    assert name(diagnose(read(line), Ending(code=1), "load", CATALOGUE)) == wanted
+
+
+def test_more_cards_are_asked_for_only_where_they_are() -> None:
+    text = ENTRIES["cuda-oom-load"]["example"]
+    for facts, wanted in (({}, {}), ({"cards": 1}, {}), ({"cards": 2}, {"serve.tensor_parallel_size": 2})):
+        found = diagnose(read(text), Ending(code=1), "load", CATALOGUE, facts)
+        assert (name(found), found.changes) == ("cuda-oom-load", wanted)
+        assert "a larger tensor_parallel_size" in found.cure[-1]
+
+
+@pytest.mark.parametrize("method", ["", "gptq", "awq", "compressed-tensors"])
+def test_a_way_of_quantization_that_nobody_named_is_not_guessed(method: str) -> None:
+    text = ENTRIES["marlin-not-on-this-card"]["example"]
+    found = diagnose(read(text), Ending(code=1), "load", CATALOGUE, {"model.quantization": method})
+    assert (name(found), found.changes) == ("marlin-not-on-this-card", {})
+
+
+HOST = """no-gpu-seen gpu-permission libcuda-missing config-missing weights-missing offline-not-cached cuda-oom-load
+    cuda-oom-profiling cuda-oom-sampler cuda-oom-kv cuda-oom-capture cuda-oom no-kv-cache cache-permission tmp-noexec
+    nccl-hang iommu disk-full port-taken too-many-open-files memory-refused bus-error xid killed part-killed silent
+    still-loading architecture-not-inspected"""
+INPUTS = """flag-unknown flag-value settings-refused max-len-above-model heads-not-divisible kv-cache-too-small
+    dtype-not-on-this-card fp8-not-on-this-card architecture-unknown trust-remote-code chat-template-broken repo-gated
+    tokenizer-missing package-missing undefined-symbol glibc-too-old weights-corrupt no-kernel-image driver-too-old
+    repo-missing revision-missing"""
+
+
+def test_another_start_is_ruled_out_by_what_the_inputs_decide_and_not_by_the_host() -> None:
+    final = {one.id: one.final for one in CATALOGUE}
+    assert [one for one in HOST.split() if final[one]] == []
+    assert [one for one in INPUTS.split() if not final[one]] == []
+
+
 def test_the_page_is_that_of_the_catalogue() -> None:
     assert diagnosis_data.main(["--check"]) == 0, "run python -m orchestrator.diagnosis_data"
 
@@ -170,6 +225,8 @@ def test_a_signature_of_ones_own_counts_and_replaces_one_of_the_same_id(tmp_path
         ("[[signature]]\nid='a'", "signature a: title is missing"),
         ("[[signature]]\nid='a'\ntitle='t'\nmeans='m'", "nothing says when it fits"),
         ("[[signature]]\nid='a'\ntitle='t'\nmeans='m'\npatterns=['(']", "signature a: "),
+        ("[[signature]]\nid='a'\ntitle='t'\nmeans='m'\npatterns=['a{99999999999999999999}']", "signature a: "),
+        (f"[[signature]]\nid='a'\ntitle='t'\nmeans='m'\npatterns=['{'(' * 9000}x{')' * 9000}']", "signature a: "),
         ("[[signature]]\nid='a'\ntitle='t'\nmeans='m'\npatterns='x'", "patterns is no list"),
         ("[[signature]]\nid='a'\ntitle=1\nmeans='m'\npatterns=['x']", "title is no text"),
         ("[[signature]]\nid='a'\ntitle='t'\nmeans='m'\npatterns=['x']\nstages=['x']", "x is no stage"),
