@@ -1,18 +1,39 @@
 """What each layer keeps of the past, as a config.json tells. Pure."""
 
+from dataclasses import replace
+
 from orchestrator.fit.families import Family
-from orchestrator.fit.fields import Config, flag, items, number, numbers, word, words
+from orchestrator.fit.fields import LARGEST, Config, flag, items, number, numbers, word, words
 from orchestrator.fit.model import Attention
 from orchestrator.fit.states import state_bytes
 
 _LINEAR = ("linear_attention", "mamba", "mamba2", "linear", "recurrent", "conv", "short_conv")
 _SLIDING = ("sliding_attention", "sliding", "local", "local_attention")
+KV_HEADS = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups")
+"""The names that configs have for the number of KV heads."""
 
 
 def layer_attention(config: Config, layers: int, base: Attention, family: Family) -> tuple[Attention, ...]:
     """One entry a layer. ``base`` is full attention with the model's own heads; or mla."""
-    kinds = _kinds(config, layers, family)
-    return tuple(_one(kind, config, base) for kind in kinds)
+    kinds, pairs = _kinds(config, layers, family), layer_pairs(config, layers)
+    if not pairs or base.kind == "mla":
+        return tuple(_one(kind, config, base) for kind in kinds)
+    return tuple(
+        _one(kind if held else _without(kind, config, layer), config, replace(base, kv_heads=held))
+        for layer, (kind, held) in enumerate(zip(kinds, pairs, strict=True))
+    )
+
+
+def layer_pairs(config: Config, layers: int) -> tuple[int, ...]:
+    """KV heads of each layer where a config counts them so; else nothing."""
+    given = numbers(config, *KV_HEADS)
+    return given if len(given) == layers and all(0 <= held < LARGEST for held in given) else ()
+
+
+def _without(kind: str, config: Config, layer: int) -> str:
+    """What a layer without KV heads keeps: a state, if it is not a feed-forward part alone, or nothing."""
+    width = dict(enumerate(numbers(config, "intermediate_size"))).get(layer, 0)
+    return "state" if kind != "none" and not width and state_bytes(config) else "none"
 
 
 def _one(kind: str, config: Config, base: Attention) -> Attention:
@@ -83,6 +104,9 @@ def _chunked(config: Config, layers: int) -> list[str]:
 
 def _sliding(config: Config, layers: int, family: Family) -> list[str]:
     window = number(config, "sliding_window")
+    flags = items(config, "sliding_window_pattern")  # GGUF has one a layer
+    if window and len(flags) == layers:
+        return ["sliding" if windowed else "full" for windowed in flags]
     if not window or not flag(config, "use_sliding_window", default=not word(config, "model_type").startswith("qwen")):
         return ["full"] * layers
     if period := number(config, "sliding_window_pattern") or family.alternate:

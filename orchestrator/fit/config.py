@@ -7,7 +7,7 @@ model gives what it gives. Nothing raises, whatever the file holds.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from orchestrator.fit.attention import layer_attention
+from orchestrator.fit.attention import KV_HEADS, layer_attention
 from orchestrator.fit.families import Family, family
 from orchestrator.fit.fields import Config, flag, number, numbers, part, real, word, words
 from orchestrator.fit.model import Architecture, Attention, Experts, Quantization, Rope
@@ -92,17 +92,12 @@ def _attention(text: Config, hidden: int, heads: int) -> tuple[Attention, int]:
 
 
 def _pairs(text: Config, heads: int) -> int:
-    """KV heads. Falcon's and BigCode's multi_query means one, unless the newer decoder counts them."""
+    """KV heads; where layers differ, those of the one with most. Falcon's and BigCode's multi_query means one, unless
+    the newer decoder counts them."""
     if flag(text, "multi_query") and not flag(text, "new_decoder_architecture"):
         return 1
     inner = part(text, "attn_config")
-    return (
-        number(
-            text, "n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups"
-        )
-        or number(inner, "kv_n_heads")
-        or heads
-    )
+    return number(text, *KV_HEADS) or number(inner, "kv_n_heads") or heads
 
 
 def _intermediate(text: Config, hidden: int) -> int:

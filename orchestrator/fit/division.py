@@ -61,7 +61,7 @@ def refusals(found: Architecture, use: Use) -> Iterator[str]:
     if found.heads and found.heads % cards:
         yield f"{found.heads} attention heads are not divisible by {cards}"
     elif found.attention and any(kind.kind not in ("mla", "state", "none") for kind in found.attention):
-        yield from _pairs(found.kv_heads, cards)
+        yield from _pairs(found, cards)
     if found.vocabulary and padded(found.vocabulary) % cards:
         yield f"a vocabulary of {padded(found.vocabulary):,} rows is not divisible by {cards}"
     if (values := number(found.raw, "linear_num_value_heads")) and values % cards:
@@ -69,9 +69,10 @@ def refusals(found: Architecture, use: Use) -> Iterator[str]:
     yield from _widths(found, cards)
 
 
-def _pairs(pairs: int, cards: int) -> Iterator[str]:
-    if pairs and pairs % cards and cards % pairs:
-        yield f"{pairs} KV heads neither divide {cards} nor are divided by it"
+def _pairs(found: Architecture, cards: int) -> Iterator[str]:
+    for pairs in sorted({kind.kv_heads for kind in found.attention if kind.kind not in ("mla", "state", "none")}):
+        if pairs and pairs % cards and cards % pairs:
+            yield f"{pairs} KV heads neither divide {cards} nor are divided by it"
 
 
 def _widths(found: Architecture, cards: int) -> Iterator[str]:
@@ -120,6 +121,12 @@ def _share(part: Part, found: Architecture, cards: int) -> float:
         return 1.0
     if part.split == "vocabulary":
         return padded(found.vocabulary) / found.vocabulary / cards if found.vocabulary else 1.0
-    if part.split == "kv" and found.kv_heads:
-        return max(1, found.kv_heads // cards) / found.kv_heads
+    if part.split == "kv" and (pairs := _pairs_of(part, found)):
+        return max(1, pairs // cards) / pairs
     return 1 / cards
+
+
+def _pairs_of(part: Part, found: Architecture) -> int:
+    """KV heads of the layer that it is in."""
+    own = found.attention[part.layer].kv_heads if part.layer is not None and part.layer < len(found.attention) else 0
+    return own or found.kv_heads

@@ -23,7 +23,8 @@ def quantization(config: Config) -> Quantization | None:
         return None
     modelopt = part(held, "quantization")
     method = word(held, "quant_method").lower().replace("_", "-") or ("modelopt" if modelopt else "unknown")
-    method = _ALGORITHMS.get(word(held, "quant_algo") or word(modelopt, "quant_algo"), method.replace("gptq-", "gptq"))
+    method = "modelopt_fp4" if method == "modelopt-fp4" else method.replace("gptq-", "gptq")
+    method = _ALGORITHMS.get(word(held, "quant_algo") or word(modelopt, "quant_algo"), method)
     kept = words(held, "modules_to_not_convert", "ignored_layers", "ignore", "llm_int8_skip_modules", "exclude_modules")
     kept += words(modelopt, "exclude_modules")
     if method == "bitsandbytes":
@@ -37,7 +38,7 @@ def quantization(config: Config) -> Quantization | None:
     )
     if weights:
         return _grouped(method, weights, kept, cache)
-    bits, group = _FORMATS.get(method.replace("-", "_"), (8.0 if method == "modelopt" else 0.0, TENSOR))
+    bits, group = _FORMATS.get(method, (8.0 if method == "modelopt" else 0.0, TENSOR))
     block = numbers(held, "weight_block_size")
     return Quantization(
         method,

@@ -55,18 +55,19 @@ def _layer(found: Architecture, kin: Family, layer: int, attention: Attention) -
     elif attention.kind == "mla":
         yield from _latent(found, layer, f"{at}.self_attn")
     elif attention.kind != "none" or number(found.raw, "num_kv_shared_layers"):
-        yield from _heads(found, kin, layer, f"{at}.self_attn")
+        yield from _heads(found, kin, layer, attention, f"{at}.self_attn")
     if found.experts and layer not in found.experts.dense:
         yield from _mixture(found, kin, layer, f"{at}.mlp")
     else:
         yield from _dense(found, kin, layer, f"{at}.mlp")
 
 
-def _heads(found: Architecture, kin: Family, layer: int, at: str) -> Iterator[Matrix]:
+def _heads(found: Architecture, kin: Family, layer: int, attention: Attention, at: str) -> Iterator[Matrix]:
     """Queries, keys, values and the output; of queries twice as many where the output is gated by them."""
     hidden, size = found.hidden, found.head_size
     queries = found.heads * size * (2 if flag(found.raw, "attn_output_gate", default="next" in found.model_type) else 1)
-    keys, values = found.kv_heads * size, found.kv_heads * found.v_head_size
+    pairs = attention.kv_heads or found.kv_heads
+    keys, values = pairs * size, pairs * found.v_head_size
     yield Matrix("layers", "heads", queries, hidden, layer, f"{at}.q_proj")
     yield Matrix("layers", "kv", keys, hidden, layer, f"{at}.k_proj")
     yield Matrix("layers", "kv", values, hidden, layer, f"{at}.v_proj")

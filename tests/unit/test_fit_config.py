@@ -1,5 +1,6 @@
 """A config.json, or GGUF's metadata, as an architecture: what it says, what is filled in, what is missing."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from known_models import MODELS, QWEN3_32B, QWEN3_32B_AWQ, QWEN3_32B_FP8
 
 from orchestrator.fit.advice import fit
 from orchestrator.fit.config import architecture, context
+from orchestrator.fit.division import card_bytes, refusals
 from orchestrator.fit.gguf import gguf_architecture
-from orchestrator.fit.model import Architecture, Attention, Cards, Header, Quantization, Rope, Tensor, Use
+from orchestrator.fit.model import Architecture, Attention, Cards, Header, Quantization, Rope, Tensor, Use, Weights
 from orchestrator.fit.quantization import converts
 from orchestrator.fit.text import fit_text
 from orchestrator.fit.weights import computed, measured
@@ -158,6 +160,7 @@ SCHEMES: dict[str, tuple[dict[str, Any], Quantization]] = {
         {"quant_method": "modelopt", "quantization": {"quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8"}},
         Quantization("modelopt_fp4", 4, 16, kv_cache="fp8"),
     ),
+    "modelopt by its other name": ({"quant_method": "modelopt_fp4"}, Quantization("modelopt_fp4", 4, 16)),
     "bitsandbytes": (
         {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_use_double_quant": True},
         Quantization("bitsandbytes", 4, 64),
@@ -310,8 +313,44 @@ def test_a_gguf_file_that_says_little() -> None:
     assert "num_hidden_layers" in gguf_architecture((Header(metadata={"general.architecture": "odd"}),)).unknown
     assert gguf_architecture(()).unknown[0] == "architectures"
     lists = gguf_architecture((Header(metadata=_gguf(**{"qwen3.attention.head_count_kv": "[8, 8, 4]"})),))
-    assert lists.kv_heads == 8
+    assert {kind.kv_heads for kind in lists.attention} == {8}  # not one a layer
     assert gguf_architecture((Header(metadata=_gguf(**{"qwen3.block_count": "many"})),)).layers == 0
+
+
+def _layers(count: int, **metadata: str) -> list[tuple[str, int]]:
+    told = _gguf(**{"qwen3.block_count": str(count)}, **{f"qwen3.{key}": value for key, value in metadata.items()})
+    return [(kind.kind, kind.kv_heads) for kind in gguf_architecture((Header(metadata=told),)).attention]
+
+
+def test_a_gguf_file_whose_layers_differ() -> None:
+    heads = {"attention.head_count_kv": "[8, 0, 2]"}
+    assert _layers(3, **heads) == [("full", 8), ("none", 0), ("full", 2)]
+    mamba = {"ssm.state_size": "16", "ssm.inner_size": "128", "ssm.conv_kernel": "4"}
+    assert _layers(3, **heads, **mamba) == [("full", 8), ("state", 0), ("full", 2)]
+    # Nemotron-H has layers that are a feed-forward part alone.
+    widths = {"feed_forward_length": "[0, 21504, 0]"}
+    assert _layers(3, **heads, **mamba, **widths) == [("full", 8), ("none", 0), ("full", 2)]
+    windows = {"attention.sliding_window": "64", "attention.sliding_window_pattern": "[true, false, true]"}
+    assert _layers(3, **heads, **windows) == [("sliding", 8), ("none", 0), ("sliding", 2)]
+
+
+def test_layers_with_kv_heads_of_their_own_are_divided_each_by_them() -> None:
+    found = architecture(tiny(num_hidden_layers=2, num_attention_heads=8, head_dim=16, num_key_value_heads=[8, 2]))
+    assert [kind.kv_heads for kind in found.attention] == [8, 2]
+    hidden = found.hidden
+    # q, k, v of one layer have 8 + 8 + 8 heads, of the other 8 + 2 + 2.
+    kv = [part for part in computed(found).parts if part.split == "kv"]
+    assert [(part.layer, part.parameters) for part in kv] == [(0, 2 * 8 * 16 * hidden), (1, 2 * 2 * 16 * hidden)]
+    # On 4 cards two of the 8 pairs each, and one of the 2, which are then copied.
+    whole, quarter = (card_bytes(_kv_alone(computed(found)), found, Use(tensor=cards), 0) for cards in (1, 4))
+    assert whole == 2 * (2 * 8 + 2 * 2) * 16 * hidden
+    assert quarter == 2 * (2 * 2 + 2 * 1) * 16 * hidden
+    odd = replace(found, heads=24, attention=(Attention("full", 24, 16, 16), Attention("full", 4, 16, 16)))
+    assert any("4 KV heads" in why for why in refusals(odd, Use(tensor=6)))
+
+
+def _kv_alone(weights: Weights) -> Weights:
+    return replace(weights, parts=tuple(part for part in weights.parts if part.split == "kv"))
 
 
 def test_nothing_is_known_of_nothing() -> None:

@@ -92,6 +92,15 @@ def test_bytes_of_a_quantized_matrix(name: str) -> None:
     assert matrix_bytes(scheme, 256, 512) == by_hand
 
 
+@pytest.mark.parametrize(
+    "said", [{"quant_method": "modelopt_fp4"}, {"quant_method": "modelopt", "quant_algo": "NVFP4"}]
+)
+def test_the_scales_of_a_matrix_by_modelopt(said: dict[str, str]) -> None:
+    found = architecture(tiny(quantization_config=said))
+    assert found.quantization is not None
+    assert matrix_bytes(found.quantization, 256, 512) == 65536 + 131072 // 16 + 8
+
+
 def test_modules_that_are_kept_stay_plain() -> None:
     kept = {"quant_method": "awq", "bits": 4, "group_size": 64, "modules_to_not_convert": ["self_attn", "lm_head"]}
     _, weights = both(tiny(quantization_config=kept))
