@@ -132,7 +132,7 @@ def test_secrets_must_not_be_seen(project: Project, fake_runtime: Path) -> None:
     value = "the-very-s3cr3t"
     project.env["TOKEN"] = value
     project.sandbox.environment(fake_runtime, secrets={"HF_TOKEN": {"env": "TOKEN"}})
-    project.up(args={"fake_log": [f"it is {value}", "a key hf_abcdefghijkl"]})
+    project.up(args={"fake_log": [f"it is {value}", "a key hf_abcdefghijklmnopqrst"]})
     for more in ([], ["--raw"], ["--grep", "s3cr3t|hf_"]):
         shown = project.orch("logs", "a", *more).stdout
         assert value not in shown

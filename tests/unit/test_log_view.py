@@ -121,7 +121,7 @@ def test_control_codes_must_go_unless_they_are_wanted() -> None:
 
 
 def test_secrets_must_not_be_seen_in_any_form() -> None:
-    text = "key s3cr3t-value and hf_abcdefghijkl\nAuthorization: Bearer abc.def\nsame\n"
+    text = "key s3cr3t-value and hf_abcdefghijklmnopqrst\nAuthorization: Bearer abc.def\nsame\n"
     for choice in (Choice(), Choice(raw=True), Choice(codes=True), Choice(grep=re.compile("."))):
         shown = seen(text, choice, secrets=["s3cr3t-value"])
         assert shown == "key *** and hf_***\nAuthorization: Bearer ***\nsame\n"
