@@ -44,21 +44,24 @@ Each = Callable[[Callable[[Item], Answer], Sequence[Item]], Iterable[Answer]]
 """``map``, or one that does several at once."""
 
 
-def describe(place: str, files: Sequence[RemoteFile], use: RepoUse, piece: PieceOf, each: Any = map) -> Description:
-    """The files that an engine would load for ``use``. ``each`` is an Each. Raises FetchFailed when nothing can be
-    read any more; that the Hub refuses is told in ``error``, and what it then lists all the same."""
+def describe(
+    place: str, files: Sequence[RemoteFile], use: RepoUse, piece: PieceOf, each: Any = map, *, partial: bool = False
+) -> Description:
+    """The files that an engine would load for ``use``. ``each`` is an Each; ``partial``: there may be more than
+    ``files``, so that weights are missing is not said. Raises FetchFailed when nothing can be read any more; that the
+    Hub refuses is told in ``error``, and what it then lists all the same."""
     choice = choose(files, use)
     weights = [one for one in choice.files if one.path.endswith(WEIGHTS)]
     counted = _Counted(piece)
     found = Description(place, kind=choice.weights, files=len(weights), disk=sum(one.size for one in weights))
-    if choice.why:
+    if choice.why and not (partial and not any(one.path.endswith(WEIGHTS) for one in files)):
         found = replace(found, kind="", notes=(f"{choice.why}; {choice.do}",))
     try:
         texts, index, notes = _texts(files, counted)
         found = replace(found, texts=texts, notes=(*found.notes, *notes))
         found = _headers(replace(found, declared=index.total), index.loaded(weights), counted, each)
         gone = index.lacks(weights)
-        found = replace(found, files=found.files + len(gone), notes=(*found.notes, *_gone(gone)))
+        found = replace(found, files=found.files + len(gone), notes=(*found.notes, *(() if partial else _gone(gone))))
     except HubRefused as error:
         found = replace(found, error=error)
     return replace(found, notes=_few(found.notes), read=sum(counted.came))

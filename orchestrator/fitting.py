@@ -48,7 +48,7 @@ def elsewhere(
     """On the host that an environment declares."""
     found = {}
     for wanted in desired:
-        if (model := described(wanted, weights)) and (cards := cards_declared(wanted, environment)):
+        if (model := described(wanted, weights)) and (cards := cards_declared(environment, wanted.spec)):
             found[wanted.name] = reckon(model, wanted, cards, engine)
     return found
 
@@ -105,12 +105,16 @@ def cards_here(wanted: Deployment, state: RuntimeState | None, inventory: Invent
     return cards_of(inventory, env, device=kind, ranks=vllm.ranks(spec), pinned=pinned)
 
 
-def cards_declared(wanted: Deployment, environment: Environment) -> "Cards | None":
+def cards_declared(
+    environment: Environment, spec: Spec | None = None, state: RuntimeState | None = None
+) -> "Cards | None":
+    """For an engine that is started as ``spec`` says, else as the environment itself does. ``state`` is its runtime's
+    where that is looked at. None where it does not say how much memory there is."""
     from orchestrator.fit.cards_of import cards_of
 
-    kind = vllm.device(wanted.spec.runtime, None)
-    source = f"host.gpus of {environment.name}"
-    return cards_of(environment.host_gpus, wanted.spec.env, device=kind, source=source)
+    runtime, env = (spec.runtime, spec.env) if spec else (environment.runtime, environment.env)
+    kind = vllm.device(runtime, state.info if state else None)
+    return cards_of(environment.host_gpus, env, device=kind, source=environment.source.file or environment.name)
 
 
 def _engine(runtimes: RuntimeReader, state: RuntimeState | None) -> "Engine | None":
@@ -161,7 +165,7 @@ def settled_elsewhere(wanted: Deployment, environment: Environment, weights: Wei
         return wanted
     if vllm.device(wanted.spec.runtime, None) == "cpu":
         return sized(wanted, 1)
-    cards = cards_declared(wanted, environment)
+    cards = cards_declared(environment, wanted.spec)
     if cards is None:
         do = "declare it: host: {gpus: {model: ..., count: 4, memory: 49140MiB}}, or write the number"
         raise _unsettled(wanted, f"{environment.name} does not say how much memory its GPUs have", do)

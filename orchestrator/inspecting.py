@@ -11,7 +11,7 @@ from orchestrator.engines import vllm
 from orchestrator.engines.knowledge import Engine
 from orchestrator.engines.repos import repos
 from orchestrator.errors import FetchFailed, HostError, InputError
-from orchestrator.fit.cards_of import KV_SPACE, cards_of
+from orchestrator.fit.cards_of import KV_SPACE
 from orchestrator.fit.description import Description
 from orchestrator.fit.inputs import TOKENIZER_FILES, Input
 from orchestrator.fit.inspection import Counted
@@ -66,16 +66,12 @@ def _named(wanted: Deployment, name: str, hub: HubDescriber) -> Form:
 # -------------------------------------------------------------------------------------------------------------- cards
 
 
-def declared_cards(environment: Environment, state: RuntimeState) -> Cards:
+def cards_elsewhere(environment: Environment, state: RuntimeState) -> Cards:
     """Those of the host that an environment declares. Raises InputError when it declares none."""
-    device = vllm.device(environment.runtime, state.info)
-    found = cards_of(
-        environment.host_gpus, environment.env, device=device, source=environment.source.file or environment.name
-    )
-    if found is not None:
+    if (found := fitting.cards_declared(environment, state=state)) is not None:
         return found
     what = f"take the cards of {environment.name}"
-    if device == "cpu":
+    if vllm.device(environment.runtime, state.info) == "cpu":
         do = f'say how much memory the KV cache may take: env: {{{KV_SPACE}: "4"}}'
         raise InputError(what, f"it computes on the processor, and {KV_SPACE} is not set", do)
     do = "say which GPUs it has: host: {gpus: {model: ..., count: 4, memory: 49140MiB}}"
@@ -85,7 +81,7 @@ def declared_cards(environment: Environment, state: RuntimeState) -> Cards:
 def cards_here(wanted: Deployment, environment: Environment, state: RuntimeState, eyes: Eyes) -> Cards | None:
     """This host's, else what the environment declares; None where neither tells of any."""
     here = fitting.cards_here(wanted, state, eyes.gpus.inventory())
-    return here or fitting.cards_declared(wanted, environment)
+    return here or fitting.cards_declared(environment, wanted.spec)
 
 
 def learnt(wanted: Deployment, use: Use, cards: Cards, engine: Engine | None, eyes: Eyes) -> Seen | None:

@@ -73,7 +73,7 @@ class Rehearsal:
         if known.engine:
             check_flags(profile, known.engine, self.all, findings)
         wanted, config = resolve(profile, environment, {}), self.config(profile, environment)
-        cards = cards_declared(wanted, environment) if config else None
+        cards = cards_declared(environment, wanted.spec) if config else None
         subject = Subject(known.engine, config, environment.host_gpus, environment.env, wanted.spec, cards)
         check_model(profile, subject, findings)
         for error in self._crowded(wanted, environment):

@@ -43,10 +43,10 @@ class Subject:
 
     def cards(self, here: "Context") -> "Cards | None":
         """Raises InputError where the named environment declares none."""
-        from orchestrator.inspecting import cards_here, declared_cards
+        from orchestrator.inspecting import cards_elsewhere, cards_here
 
         if self.other:
-            return declared_cards(self.other, here.eyes.runtimes.state(self.other.runtime))
+            return cards_elsewhere(self.other, here.eyes.runtimes.state(self.other.runtime))
         return cards_here(self.wanted, self.at, self.state(here), here.eyes)
 
     def engine(self, here: "Context", *, certain: bool = False) -> "Engine | None":

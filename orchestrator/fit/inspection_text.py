@@ -54,7 +54,7 @@ def _only_config(found: Description) -> bool:
 
 
 def _notes(found: Inspection) -> list[str]:
-    notes = list(found.found.notes[1 if _only_config(found.found) else 0 :])
+    notes = list(found.found.notes)
     most = context(found.architecture)
     if 0 < most < found.use.max_model_len:
         notes.append(f"max_model_len {found.use.max_model_len:,} is refused by the engine: it reads {most:,} tokens")

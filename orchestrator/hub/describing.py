@@ -132,7 +132,7 @@ class HubDescriber(HubReader):
         for one in [commit] if commit else repo.commits():
             files = tuple(file for file in repo.held(one) if repo.pointer(one, file.path).exists())
             if files:
-                return _from_disk(repo, one, use, files), files
+                return _from_disk(repo, one, use, files, partial=True), files
         return None
 
     # ------------------------------------------------------------------------------------------------------ variants
@@ -211,6 +211,9 @@ def _answer(told: Mapping[str, Any]) -> Told | FetchFailed:
     return found, tuple(from_json(RemoteFile, one) for one in told["files"])
 
 
-def _from_disk(repo: Repo, commit: str, use: RepoUse, files: Sequence[RemoteFile]) -> Description:
-    found = describe(f"{repo.name}@{commit[:8]}", files, use, pieces(repo.snapshot(commit)))
+def _from_disk(
+    repo: Repo, commit: str, use: RepoUse, files: Sequence[RemoteFile], *, partial: bool = False
+) -> Description:
+    piece = pieces(repo.snapshot(commit))
+    found = describe(f"{repo.name}@{commit[:8]}", files, use, piece, partial=partial)
     return replace(found, commit=commit, here=True)

@@ -17,7 +17,8 @@ def described(repo: Repo, commit: str, use: RepoUse, memory: Memory | None = Non
     from orchestrator.describe import describe, in_brief
     from orchestrator.pieces import pieces
 
-    files = (memory.listing(repo, commit) if memory else None) or repo.held(commit)
+    listed = memory.listing(repo, commit) if memory else None
+    files = listed or repo.held(commit)
     place, piece = f"{repo.name}@{commit[:8]}", pieces(repo.snapshot(commit))
-    found = in_brief(lambda each: describe(place, files, use, piece, each))
+    found = in_brief(lambda each: describe(place, files, use, piece, each, partial=not listed))
     return replace(found, commit=commit, here=True) if found.config or found.headers else None

@@ -94,6 +94,7 @@ def publish(
 def test_the_notes_must_come_out_of_config_json_alone(configs: Sandbox) -> None:
     found = told(configs, "profiles/qwen32b.yaml", "--environment", "rtx6000-ada")
     assert found["weights"]["bytes"] == 65_524_246_528  # 32,762,123,264 parameters of two bytes
+    assert not any("no weights" in note or "another repository" in note for note in found["notes"])
     assert found["architecture"]["max_positions"] == 40960
     assert found["fit"]["verdict"] == "fits"
     assert found["fit"]["needed"]["value"] == 2

@@ -15,6 +15,7 @@ from orchestrator.fit.description import Description, pack, unpack
 from orchestrator.fit.header import BadHeader
 from orchestrator.fit.read_header import FIRST, read_header
 from orchestrator.model import RemoteFile, RepoUse
+from orchestrator.pieces import pieces
 
 CONFIG = {"model_type": "qwen3", "num_hidden_layers": 2}
 ONE = safetensors({"model.embed_tokens.weight": ("BF16", [512, 64], 65536)})
@@ -122,6 +123,19 @@ def test_a_folder_without_weights_tells_its_config(tmp_path: Path) -> None:
     assert found.config == CONFIG
     assert (found.kind, found.files) == ("", 0)
     assert found.notes[0].startswith("it has no weights for load_format auto: it holds no weights at all")
+
+
+def test_that_weights_are_missing_is_not_said_of_a_part_of_what_there_is(tmp_path: Path) -> None:
+    only = {"config.json": json.dumps(CONFIG).encode(), INDEX: index()}
+    files = [RemoteFile(name, len(data), "") for name, data in only.items()]
+    found = [
+        describe("a/b", files, RepoUse("model", "a/b"), pieces(laid(tmp_path, only)), partial=partial)
+        for partial in (True, False)
+    ]
+    assert found[0].config == CONFIG
+    assert found[0].notes == ()
+    assert any("it holds no weights at all" in note for note in found[1].notes)
+    assert any("the engine will refuse it" in note for note in found[1].notes)
 
 
 def test_what_cannot_be_looked_at_is_refused(tmp_path: Path) -> None:
