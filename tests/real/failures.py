@@ -302,7 +302,7 @@ FAILURES = (
     Failure(
         "not-ready-in-time",
         "config",
-        profile={"readiness.timeout": "1m"},
+        profile={"readiness.timeout": "90s", "drain": "1s"},  # else it goes on while it is ended
         meddle=Meddle(signal.SIGSTOP, core=True),
         ending={"timed_out": True},
         cured=True,
