@@ -17,7 +17,8 @@ What orch knows about failures of vLLM: what each means, what it looks like in t
 NAME` names the one that a deployment died of, `orch explain FILE` reads any log of vLLM. A value in braces is computed
 from the log, or from the deployment.
 
-A failure that is missing here: write a file `{OWN}/NAME.toml`, and it is known from then on.
+A failure that is missing here: write its signature, five lines, into a file `{OWN}/NAME.toml` (where
+`XDG_CONFIG_HOME` is set, under that instead of `~/.config`), and it is known from then on.
 
 ```toml
 [[signature]]

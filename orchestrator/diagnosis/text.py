@@ -123,7 +123,7 @@ def _unknown(diagnosis: Diagnosis) -> list[str]:
     if not diagnosis.cure:
         return ["  do     read the whole log; what its last lines tell is all there is"]
     return [
-        f"  do     it is not in the catalogue; if you find out why, keep it as a file {OWN}/NAME.toml:",
+        f"  do     it is not in the catalogue; once you know why, keep it in five lines as {OWN}/NAME.toml:",
         *(_line(f"    {one}") for one in diagnosis.cure),
     ]
 

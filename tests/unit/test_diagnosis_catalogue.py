@@ -254,5 +254,8 @@ def test_the_lesson_of_an_unknown_failure_is_a_signature_of_it(tmp_path: Path, e
     lines = read(f"(EngineCore pid=2) ERROR 11-23 10:00:00 [c.py:1] {error}")
     unknown = diagnose(lines, Ending(code=1), "", CATALOGUE)
     assert unknown.signature is None
+    assert unknown.cure[0] == "[[signature]]" and len(unknown.cure[1:]) == 5
+    said = diagnosis_text(unknown)
+    assert all(len(line) <= WIDTH for line in said) and any("in five lines as ~/.config/" in line for line in said)
     (tmp_path / "mine.toml").write_text("\n".join(unknown.cure), encoding="utf-8")
     assert name(diagnose(lines, Ending(code=1), "", diagnosis_data.load(tmp_path))) not in {"", *ENTRIES}
