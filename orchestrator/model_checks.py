@@ -42,9 +42,9 @@ def check_model(profile: Profile, subject: Subject, findings: Findings) -> None:
     from orchestrator.fit.known import model_of
 
     shape, weights = model_of(Description("", texts={"config.json": subject.config}))
-    if subject.env.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN") != "1":
-        _context(profile, context(shape), findings)
     spec = subject.spec or Spec(profile.model, profile.serve, RuntimeSpec("self"), profile.gpus)
+    if {**subject.env, **spec.env}.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN") != "1":
+        _context(profile, context(shape), findings)
     if _divides(profile, spec, subject, shape, findings) and subject.cards:
         _fits(profile, spec, subject.engine, fitted(shape, weights, spec, subject.cards, subject.engine), findings)
 
@@ -63,12 +63,13 @@ def _divides(profile: Profile, spec: Spec, subject: Subject, shape: "Architectur
     able = [str(size) for size in range(2, WIDEST + 1) if not any(refusals(shape, replace(use, tensor=size)))]
     do = f"use {listed(able, 'or')}" if able else "use 1"
     do = f"use {shape.layers} or fewer" if layers else do
-    if "heads" in why:
-        findings.add(path, f"{profile.model.label}: {why}", do, code="indivisible-heads")
-    elif shape.model_type in FAMILIES and not uncounted(spec, subject.engine):
-        findings.add(path, f"{profile.model.label}: {why}", do, code="indivisible-model")
+    code = "indivisible-heads" if "heads" in why else "indivisible-model"
+    # Attention heads are counted before a model is made; how the rest is divided is each model's own matter.
+    sure = "attention heads" in why or shape.model_type in FAMILIES
+    if sure and not uncounted(spec, subject.engine):
+        findings.add(path, f"{profile.model.label}: {why}", do, code=code)
     else:
-        findings.warn(path, f"may be no way to divide {profile.model.label}: {why}", do, code="indivisible-model")
+        findings.warn(path, f"may be no way to divide {profile.model.label}: {why}", do, code=code)
     return False
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.cards import cards, rows, sits_on, without
-from orchestrator.codec import digest
 from orchestrator.conflicts import conflicts, holds
 from orchestrator.drift import diff
 from orchestrator.engines import vllm
@@ -27,6 +26,7 @@ from orchestrator.model import (
     Placement,
     Record,
     RuntimeSpec,
+    Spec,
 )
 from orchestrator.placement import NO_DRIVER, Placed, across, asks, place
 from orchestrator.plan import (
@@ -297,14 +297,21 @@ def _refusal(wanted: Deployment, one: "Objection") -> PlanError:
 def _objection(wanted: Deployment, observed: Observed, options: Options) -> "Objection | None":
     """What became ready once has shown that it fits, whatever is reckoned."""
     record = observed.records.get(wanted.name)
-    good = record.revision.digest if record and record.revision else ""
-    proven = options.reason is Reason.ROLLBACK or wanted.pinned is not None or good == digest(wanted.spec)
+    good = record.revision.deployment.spec if record and record.revision else None
+    proven = options.reason is Reason.ROLLBACK or wanted.pinned is not None
+    proven = proven or (good is not None and _takes(good) == _takes(wanted.spec))
     if wanted.name not in observed.fits or proven:
         return None
     from orchestrator.fit.preflight import objection
     from orchestrator.fit.use import uncounted
 
     return objection(observed.fits[wanted.name], uncounted(wanted.spec))
+
+
+def _takes(spec: Spec) -> Spec:
+    """What decides how much of the cards it takes; the rest is alike."""
+    serve = replace(spec.serve, names=(), host="", port=0)
+    return replace(spec, serve=serve, cuda_home=None, hf_home=None, secrets={}, drain=0.0, backend="local")
 
 
 def _refuses(one: "Objection", wanted: Deployment) -> bool:

@@ -19,7 +19,7 @@ _POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_leng
 _TEXT = ("text_config", "llm_config", "language_config", "thinker_config")
 _STRETCHED = ("su", "longrope", "llama3", "mrope", "default", "proportional")
 """Kinds of rope scaling that a model's own limit already counts in."""
-MOST_LAYERS = 10_000
+MOST_LAYERS = 1000
 """A config that tells of more is no config; each layer is an entry of its own."""
 
 

@@ -17,7 +17,7 @@ PADDING = 64
 FINEST = 32
 """Weights of an expert that share a scale once the engine has spread it; older ones keep the file's, and refuse."""
 
-_ONLINE = {
+ONLINE = {
     "fp8": 1.0,
     "fp8_per_tensor": 1.0,
     "fp8_per_channel": 1.0,
@@ -107,8 +107,8 @@ def _size(part: Part, found: Architecture, use: Use) -> float:
     """Bytes once loaded: plain weights take the engine's dtype, or what it is told to convert them to."""
     if not part.parameters or part.dtype not in WIDTHS:
         return part.bytes
-    if use.quantization in _ONLINE and not found.quantization and _is_converted(part, use.quantization):
-        return part.parameters * _ONLINE[use.quantization]
+    if use.quantization in ONLINE and not found.quantization and _is_converted(part, use.quantization):
+        return part.parameters * ONLINE[use.quantization]
     return part.parameters * WIDTHS[DTYPES[engine_dtype(found, use)]]
 
 

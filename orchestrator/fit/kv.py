@@ -84,6 +84,11 @@ def kv_dtype(found: Architecture, use: Use) -> tuple[str, str]:
     return engine_dtype(found, use), "the model's dtype"
 
 
+def is_counted(dtype: str) -> bool:
+    """Whether the size of a cache of this dtype is known; of others each element counts as one of the model's."""
+    return dtype in DTYPES or dtype in _PACKED or (dtype.startswith(("fp8", "nvfp4")) and dtype != "nvfp4_ds_mla")
+
+
 def engine_dtype(found: Architecture, use: Use) -> str:
     """What the engine computes in: single precision becomes half, unless it is asked for."""
     short = DTYPES.get(use.dtype if use.dtype != "auto" else found.dtype, "BF16")
@@ -172,7 +177,8 @@ def _split(alike: dict[Attention, list[int]], pages: dict[Attention, int], block
     groups = []
     for kind, members in alike.items():
         # A smaller page is filled with more tokens, where that comes out even; else it is padded.
-        larger = block * (widest // pages[kind]) if kind.kind != "state" and widest % pages[kind] == 0 else block
+        even = kind.kind != "state" and pages[kind] and widest % pages[kind] == 0
+        larger = block * (widest // pages[kind]) if even else block
         count = -(-len(members) // size)
         chosen = [members[start::count] for start in range(count)]
         groups += [Group(kind, dict.fromkeys(layers, widest), larger, states=2) for layers in chosen]

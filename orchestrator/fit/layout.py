@@ -26,11 +26,14 @@ def seen_as(seen: Seen | None, asked: Use, tried: Use) -> Seen | None:
 
 
 def length(found: Architecture, use: Use) -> int:
-    """max_model_len: as asked for, else as the engine derives it; 0 when neither says."""
+    """max_model_len: as asked for, else as the engine derives it; 0 when neither says. By itself it stretches nothing
+    by yarn, of which older versions made the most."""
     if use.max_model_len:
         return use.max_model_len
     if found.rope.kind == "longrope" and found.rope.original:
         return found.rope.original
+    if "yarn" in found.rope.kind:
+        return found.max_positions
     return context(found)
 
 

@@ -4,11 +4,13 @@ What an engine takes beside weights and KV cache is assumed: a start is refused 
 that either, and where nothing else of the sum is a guess.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from orchestrator.fit.division import ONLINE
 from orchestrator.fit.families import FAMILIES
+from orchestrator.fit.kv import is_counted, kv_dtype
 from orchestrator.fit.layout import layout
 from orchestrator.fit.model import Change, ChangeKind, Fit, Seen
 from orchestrator.model import Path
@@ -66,8 +68,17 @@ def _too_few(answer: Fit) -> bool:
 def _is_known(answer: Fit) -> bool:
     """Whether nothing of the model is a guess. What its engine refuses stands in the shape alone."""
     found = answer.architecture
-    guessed = bool(answer.weights.unsure) and answer.verdict != "refused"
+    guessed = answer.verdict != "refused" and any(_guesses(answer))
     return found.model_type in FAMILIES and not guessed and not set(found.unknown).intersection(_ODD)
+
+
+def _guesses(answer: Fit) -> Iterator[bool]:
+    """Whatever may be less than it is counted for."""
+    found, use = answer.architecture, answer.use
+    yield bool(answer.weights.unsure)
+    yield bool(found.towers) and answer.layout.cards > 1  # counted whole on every card; most engines divide them
+    yield bool(use.quantization) and not found.quantization and use.quantization not in ONLINE
+    yield not is_counted(kv_dtype(found, use)[0])
 
 
 def _fits_at_best(answer: Fit) -> bool:

@@ -9,10 +9,14 @@ from orchestrator.fit.model import Use
 from orchestrator.model import Json, Spec
 
 _UNCOUNTED = (
-    "cpu_offload_gb", "kv_cache_memory_bytes", "num_gpu_blocks_override", "hf_overrides", "rope_scaling",
-    "data_parallel_size", "decode_context_parallel_size", "prefill_context_parallel_size", "limit_mm_per_prompt",
-    "language_model_only", "disable_sliding_window", "disable_hybrid_kv_cache_manager", "speculative_config",
-    "enable_lora", "enable_expert_parallel", "config",
+    "cpu_offload_gb", "offload_backend", "offload_group_size", "kv_cache_memory_bytes", "num_gpu_blocks_override",
+    "hf_overrides", "rope_scaling", "data_parallel_size", "decode_context_parallel_size",
+    "prefill_context_parallel_size", "limit_mm_per_prompt", "language_model_only", "disable_sliding_window",
+    "disable_hybrid_kv_cache_manager", "speculative_config", "enable_lora", "enable_expert_parallel", "config",
+    "gpu_memory_utilization", "device_memory_utilization", "quantization_config", "kv_cache_dtype_skip_layers",
+    "mamba_cache_dtype", "mamba_ssm_cache_dtype", "mamba_cache_mode", "mamba_block_size", "compilation_config",
+    "cudagraph_capture_sizes", "max_cudagraph_capture_size", "optimization_level", "hf_config_path", "config_format",
+    "model_class_overrides", "model_impl", "worker_cls", "nnodes",
 )  # fmt: skip
 _IDLE = (None, False, 0, "", "0")
 """Values with which such a flag changes nothing; 1 does not either, where it counts copies."""
@@ -49,7 +53,9 @@ def uncounted(spec: Spec, engine: Engine | None = None) -> tuple[str, ...]:
 
 
 def _idle(name: str) -> tuple[Json, ...]:
-    return (*_IDLE, 1, "1") if name.endswith("_parallel_size") else _IDLE
+    if name in ("config_format", "model_impl", "offload_backend", "mamba_cache_dtype", "mamba_ssm_cache_dtype"):
+        return (*_IDLE, "auto")
+    return (*_IDLE, 1, "1") if name.endswith("_parallel_size") or name == "nnodes" else _IDLE
 
 
 def _args(spec: Spec, engine: Engine | None) -> Mapping[str, Json]:

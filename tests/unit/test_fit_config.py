@@ -13,6 +13,7 @@ from orchestrator.fit.advice import fit
 from orchestrator.fit.config import architecture, context
 from orchestrator.fit.division import card_bytes, refusals
 from orchestrator.fit.gguf import gguf_architecture
+from orchestrator.fit.layout import length
 from orchestrator.fit.model import Architecture, Attention, Cards, Header, Quantization, Rope, Tensor, Use, Weights
 from orchestrator.fit.quantization import converts
 from orchestrator.fit.text import fit_text
@@ -307,6 +308,14 @@ def test_a_gguf_file_with_latent_attention() -> None:
     assert found.experts == BY_NAME["DeepSeek-V3"].experts
     # The router's correction bias is no key of the metadata: 58 x 256 weights.
     assert computed(found).parameters == 671_026_419_200 - 58 * 256
+
+
+def test_by_itself_an_engine_stretches_nothing_by_yarn() -> None:
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
+    found = architecture(tiny(max_position_embeddings=32768, rope_scaling=yarn))
+    assert context(found) == 131072  # what it reads, if it is asked to
+    assert length(found, Use()) == 32768
+    assert length(found, Use(max_model_len=65536)) == 65536
 
 
 def test_a_gguf_file_that_says_little() -> None:

@@ -175,6 +175,12 @@ def test_the_engines_defaults() -> None:
 _USES = st.builds(Use, tensor=st.sampled_from([1, 2, 4, 8]), kv_cache_dtype=st.sampled_from(["auto", "fp8"]))
 
 
+def test_a_layer_that_keeps_nothing_beside_one_that_does() -> None:
+    """A config may have heads of no size, or a state of none: what the other layers keep is counted all the same."""
+    layers = (Attention("full", 2, 64, 64), Attention("sliding", 2, 0, 0, 64), Attention("state"))
+    assert _held(Architecture(layers=3, attention=layers), Use()).block_bytes == 16 * 2 * 2 * 64 * 2
+
+
 @SOME
 @given(st.sampled_from(MODELS), _USES, st.integers(1, 200_000), st.integers(1, 50_000))
 def test_a_longer_request_never_takes_less(known: Known, use: Use, tokens: int, more: int) -> None:

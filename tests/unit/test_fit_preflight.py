@@ -18,7 +18,7 @@ from orchestrator.errors import OrchError, Unfit
 from orchestrator.fit.advice import fit, smallest
 from orchestrator.fit.description import Description
 from orchestrator.fit.known import model_of
-from orchestrator.fit.model import Cards, Fit, Seen, Use
+from orchestrator.fit.model import Cards, Fit, Seen, Tower, Use
 from orchestrator.fit.preflight import Objection, objection
 from orchestrator.learning import estimate
 from orchestrator.learning import seen as learnt
@@ -87,6 +87,17 @@ def test_flags_that_the_sum_does_not_know_make_it_a_guess() -> None:
 
 def test_weights_of_an_unknown_kind_of_model_are_a_guess() -> None:
     assert not said(answer({**QWEN3_32B, "model_type": "homemade"})).certain
+
+
+def test_what_may_be_less_than_it_is_counted_for_is_a_guess() -> None:
+    """A quantization that the sum has no size for, a cache likewise; a tower that more than one card may share."""
+    assert said(answer(quantization="fp8", cards=CARD, max_model_len=900_000)).certain
+    assert not said(answer(quantization="torchao")).certain
+    assert not said(answer(kv_cache_dtype="turboquant_3bit_nc")).certain
+    assert not said(answer(kv_cache_dtype="nvfp4_ds_mla")).certain
+    known = model_of(Description("", texts={"config.json": QWEN3_32B}))
+    found = fit(replace(known[0], towers=(Tower("vision", 1),)), known[1], ADA, Use(utilization=0.5, tensor=2))
+    assert (found.verdict, said(found).certain) == ("too large", False)
 
 
 def test_heads_that_do_not_divide_are_certain() -> None:
@@ -171,6 +182,22 @@ def test_what_serves_is_left_alone() -> None:
 def test_what_became_ready_once_has_shown_that_it_fits() -> None:
     at = replace(seen([], [remembered(Q)]), fits={"qwen": answer()})
     assert reconcile([Q], at).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "proven"),
+    [
+        ({"port": 9999}, True), ({"names": ("other",)}, True), ({"max_model_len": 8192}, False),
+        ({"gpu_memory_utilization": 0.8}, False), ({"args": {"max_num_seqs": 8}}, False), ({"repo": "o/n"}, False),
+    ],
+)  # fmt: skip
+def test_what_takes_as_much_as_what_became_ready_fits_as_well(changed: dict[str, Any], proven: bool) -> None:
+    before = wanted(**{"repo": "Qwen/Qwen3-32B", "gpu_memory_utilization": 0.9} | changed)
+    at = replace(seen([running(before)], [remembered(before)]), fits={"qwen": answer()})
+    if proven:
+        assert reconcile([Q], at).warnings == ()
+    else:
+        assert refusal(Q, at).code == "does-not-fit"
 
 
 def test_what_is_pinned_or_brought_back_served_before() -> None:

@@ -70,6 +70,18 @@ def test_flags_that_the_sum_knows_nothing_of() -> None:
     assert uncounted(wanted(args={"max_model_len": "auto"}).spec) == ("max_model_len",)
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"offload_group_size": 8}, {"quantization_config": {"linear": "fp8"}}, {"compilation_config": {"level": 0}},
+        {"device_memory_utilization": 0.98}, {"mamba_cache_dtype": "float32"}, {"nnodes": 2},
+    ],
+)  # fmt: skip
+def test_flags_that_change_what_there_is_room_for(args: Mapping[str, Any]) -> None:
+    assert uncounted(wanted(args=args).spec) == tuple(args)
+    assert uncounted(wanted(args={"offload_backend": "auto", "model_impl": "auto", "nnodes": 1}).spec) == ()
+
+
 def test_a_flag_by_its_alias() -> None:
     args = {"dp": 2} if _engine("0.32.0").find("dp") else {"data-parallel-size": 2}
     assert uncounted(wanted(args=args).spec, _engine("0.32.0")) == ("data_parallel_size",)

@@ -50,11 +50,15 @@ def test_ranks_divide_the_heads(ranks: Any, expected: list[str]) -> None:
 
 
 def test_ranks_and_key_value_heads_divide_one_another() -> None:
-    config = {"num_attention_heads": 24, "num_key_value_heads": 4, "num_hidden_layers": 2}
+    config = {"model_type": "llama", "num_attention_heads": 24, "num_key_value_heads": 4, "num_hidden_layers": 2}
+    why = "4 KV heads neither divide 6 nor are divided by it; use 2, 4, 8 or 12"
     assert found(config, tensor_parallel_size=8) == []
-    assert found(config, tensor_parallel_size=6) == [
-        "indivisible-heads: o/m: 4 KV heads neither divide 6 nor are divided by it; use 2, 4, 8 or 12"
-    ]
+    assert found(config, tensor_parallel_size=6) == [f"indivisible-heads: o/m: {why}"]
+    homemade = {**config, "model_type": "homemade"}
+    maybe = [f"serve.tensor_parallel_size may be no way to divide o/m: {why}"]
+    assert found(homemade, tensor_parallel_size=6) == maybe
+    args = {"hf_overrides": {"num_key_value_heads": 6}}
+    assert found(config, tensor_parallel_size=6, args=args) == maybe
 
 
 def test_the_text_part_of_a_model_that_sees() -> None:
