@@ -299,13 +299,15 @@ def _objection(wanted: Deployment, observed: Observed, options: Options) -> "Obj
     record = observed.records.get(wanted.name)
     good = record.revision.deployment.spec if record and record.revision else None
     proven = options.reason is Reason.ROLLBACK or wanted.pinned is not None
-    proven = proven or (good is not None and _takes(good) == _takes(wanted.spec))
+    proven = proven or good == wanted.spec
     if wanted.name not in observed.fits or proven:
         return None
     from orchestrator.fit.preflight import objection
     from orchestrator.fit.use import uncounted
 
-    return objection(observed.fits[wanted.name], uncounted(wanted.spec))
+    one = objection(observed.fits[wanted.name], uncounted(wanted.spec))
+    alike = good is not None and _takes(good) == _takes(wanted.spec)
+    return None if one and alike and one.code == "does-not-fit" else one
 
 
 def _takes(spec: Spec) -> Spec:
