@@ -37,6 +37,8 @@ def _verdict(found: Architecture, weights: Weights, cards: Cards, use: Use, aske
     if not weights.bytes or not found.layers:
         missing = ", ".join(found.unknown) or "the weights"
         return "unknown", f"{found.source} does not tell {missing}"
+    if lacks := [name for name in _needed_of(weights) if name in found.unknown]:
+        return "unknown", f"{found.source} does not tell {', '.join(lacks)}"
     if asked.refused:
         return "refused", asked.refused
     if cards.count and asked.cards > cards.count:
@@ -55,6 +57,11 @@ def _verdict(found: Architecture, weights: Weights, cards: Cards, use: Use, aske
         tokens = length(found, use)
         return "barely", f"the KV cache holds {asked.concurrency.value:.2f} requests of {tokens:,} tokens at once"
     return "fits", ""
+
+
+def _needed_of(weights: Weights) -> tuple[str, ...]:
+    """Without these the sum is of something else. What was read off the weights themselves needs no width."""
+    return ("num_attention_heads",) if weights.how == "measured" else ("hidden_size", "num_attention_heads")
 
 
 def _short(found: Architecture) -> tuple[Verdict, str]:

@@ -207,6 +207,10 @@ def test_what_cannot_be_said_is_not_guessed() -> None:
     endless = {key: value for key, value in tiny().items() if key != "max_position_embeddings"}
     assert _fit(endless, Use()).verdict == "unknown"
     assert _fit(endless, Use(max_model_len=128)).verdict == "fits"
+    for name in ("hidden_size", "num_attention_heads"):
+        for nothing in (None, 0, "wide"):
+            lacks = _fit({**tiny(), name: nothing}, Use(max_model_len=128))
+            assert (lacks.verdict, lacks.why) == ("unknown", f"config.json does not tell {name}")
 
 
 def test_on_a_cpu_only_the_space_for_the_cache_counts() -> None:
