@@ -68,7 +68,8 @@ def test_a_real_engine_must_be_served_changed_rolled_back_repaired_and_stopped(r
     edit(project, "max_model_len: 192", "max_model_len: 4096")
     refused = project.orch("apply", "demo-cpu", "--yes", timeout=START)
     assert refused.code == 1
-    assert "max_position_embeddings=512" in refused.stderr
+    assert "max_model_len is longer than the model can take" in refused.stderr
+    assert "+   max_model_len: 512" in refused.stderr
     assert "brought back demo-cpu" in refused.stderr
     third = status(project)
     assert third["phase"] == "ready"
