@@ -115,7 +115,7 @@ def test_what_is_here_in_part_must_be_told_without_the_hub(hub: Hub, kit: Kit, d
     assert here.here
     assert found.here
     assert any(note.startswith("not all of it is here, and the Hub cannot be asked: ") for note in found.notes)
-    assert any("00002-of-00002.safetensors" in note and "not there" in note for note in found.notes)
+    assert (found.files, len(found.headers)) == (2, 1)  # the index names one more than can be read
 
 
 def test_a_revision_must_be_the_one_that_is_asked_for(hub: Hub, describer: HubDescriber) -> None:
