@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fake_journal import JOURNALCTL, UNIT
 
 from orchestrator import log_follower, log_parts, logfiles
 from orchestrator.diagnosis.pieces import LONGEST
@@ -13,19 +14,7 @@ from orchestrator.diagnosis.stages import advance, begin
 from orchestrator.log_follower import LogFollower
 from orchestrator.stage_data import load_stages
 
-UNIT = "orch-lab-1234abcd-a-00001-aaaaaaaa.service"
 RECORDED = Path(__file__).resolve().parents[1] / "recorded"
-JOURNALCTL = """\
-#!/bin/sh
-# Holds the lines of the file journal; a cursor is how many of them were shown.
-echo "$@" >> {folder}/asked
-shown=0
-for word; do case $word in --after-cursor=*) shown=${{word#*=}};; esac; done
-total=$(wc -l < {folder}/journal)
-[ "$total" -gt 0 ] || exit 1
-tail -n "+$((shown + 1))" {folder}/journal
-echo "-- cursor: $total"
-"""
 
 
 @pytest.fixture

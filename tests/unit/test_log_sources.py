@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from fake_journal import JOURNALCTL, UNIT
 
 from orchestrator import log_follower, log_sources, logfiles
 from orchestrator.errors import HostError
@@ -12,18 +13,6 @@ from orchestrator.log_sources import Source
 from orchestrator.log_view import Choice, Shown
 
 BEGUN = datetime(2026, 11, 23, 10)
-UNIT = "orch-lab-1234abcd-a-00001-aaaaaaaa.service"
-JOURNALCTL = """\
-#!/bin/sh
-# Holds the lines of the file journal; a cursor is how many of them were shown.
-echo "$@" >> {folder}/asked
-shown=0
-for word; do case $word in --after-cursor=*) shown=${{word#*=}};; esac; done
-total=$(wc -l < {folder}/journal)
-[ "$total" -gt 0 ] || exit 1
-tail -n "+$((shown + 1))" {folder}/journal
-echo "-- cursor: $total"
-"""
 
 
 def texts(shown: list[Shown]) -> str:
