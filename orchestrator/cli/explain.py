@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from orchestrator.diagnosis.model import Diagnosis
     from orchestrator.model import Attempt, Instance, Json
 
-MOST = 8 << 20  # bytes
-
 
 def explain(
     what: Annotated[
@@ -68,6 +66,8 @@ def _file(what: str, output: options.Output) -> int:
 def _end_of(stream: "BinaryIO") -> str:
     """Its last megabytes, for the reason is never far from there; with an empty line for each that is left out, so
     that the numbers of the lines stay."""
+    from orchestrator.engine_logs import MOST
+
     kept, skipped = b"", 0
     while chunk := stream.read(MOST):
         kept += chunk
