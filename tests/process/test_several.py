@@ -172,7 +172,7 @@ def test_ctrl_c_must_leave_the_engine_starting_for_the_next_apply(project: Proje
 
 def test_ctrl_c_while_another_orch_works_must_change_nothing(project: Project) -> None:
     first, go = held(project)
-    second = project.sandbox.start("stop", "a")
+    second = project.sandbox.start("apply", "a", "--yes")  # not `stop`, for which the first would make way
     wait_until(lambda: "waiting: another orch" in second.output)
     second.process.send_signal(signal.SIGINT)
     assert ended(second) == 130
