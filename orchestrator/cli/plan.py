@@ -87,12 +87,15 @@ def _elsewhere(
     detailed: bool,
 ) -> int:
     """Reads files and nothing else: no state, no secret, no process, no network."""
+    import os
     from dataclasses import replace
 
     from orchestrator import fitting
+    from orchestrator.cli.homes import runtime_reader
     from orchestrator.declared import observed
     from orchestrator.errors import UsageProblem
     from orchestrator.reconcile import Options, reconcile
+    from orchestrator.rehearsal import Rehearsal
     from orchestrator.resolve import resolve
 
     if not paths:
@@ -103,7 +106,11 @@ def _elsewhere(
     environment, weights = here.environment(host), here.eyes.weights
     desired = [fitting.settled_elsewhere(here.at_lock(one), environment, weights) for one, _ in written]
     seen = observed(desired, environment)
-    seen = replace(seen, fits=fitting.elsewhere(weights, desired, environment))
+    reader = runtime_reader(os.environ)
+    judge = Rehearsal(reader, reader.told, os.environ)
+    for one in desired:
+        engine = judge.known(environments[one.environment]).engine
+        seen = replace(seen, fits={**seen.fits, **fitting.elsewhere(weights, [one], environment, engine)})
     found = reconcile(desired, seen)
     keep(found, desired, seen, Options(), environment.name)
     _show(found, here, output, environment.name)

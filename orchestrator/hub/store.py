@@ -154,8 +154,12 @@ class HubReader:
         if use is None:
             return None
         reach = self._access(wanted)
-        commit = self._commit(reach, wanted.spec, use)
+        commit = self._begun(reach, wanted.spec, use)
         return described(Repo(reach.cache, use.repo), commit, use, self.memory) if commit else None
+
+    def _begun(self, reach: Access, spec: Spec, use: RepoUse) -> str | None:
+        """The commit of which something is here, be it what another tool left of it: its config.json alone."""
+        return self._commit(reach, spec, use) or Repo(reach.cache, use.repo).ref(use.revision)
 
     def _commit(self, reach: Access, spec: Spec, use: RepoUse) -> str | None:
         known = spec.commits.get(use.slot) or (use.revision if is_commit(use.revision) else None)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from caches import Cache
 from deploy_kit import Project, environ, serves
 from fakes.hub import Hub
 from fakes.model_files import QWEN3_32B, write_model
@@ -126,6 +127,23 @@ def test_a_plan_for_a_declared_host(host: Project, model: Path, fake_runtime: Pa
     refused = host.orch("plan", "a", "--host", "fake", code=1).stderr
     assert "set tensor_parallel_size: 2, on 2 cards" in refused
     wants(host, model, "auto")
+    assert "GPUs 0 and 1" in host.orch("plan", "a", "--host", "fake").stdout
+
+
+def test_a_plan_for_a_declared_host_knows_the_config_that_another_tool_left(
+    host: Project, tmp_path: Path, fake_runtime: Path
+) -> None:
+    """`hf download REPO config.json` leaves no more than that and a ref."""
+    gpus = {"model": "RTX 6000 Ada Generation", "count": 4, "memory": "49140MiB", "compute_capability": "8.9"}
+    host.sandbox.environment(fake_runtime, host={"gpus": gpus}, cache={"hf_home": str(tmp_path / "hf")})
+    config = {"config.json": json.dumps(QWEN3_32B).encode()}
+    Cache(tmp_path).commit(config, repo="Qwen/Qwen3-32B", refs=("main",), knows={})
+    repo = {"model": {"repo": "Qwen/Qwen3-32B"}, "gpus": "auto"}
+    serve = {"tensor_parallel_size": 1, "gpu_memory_utilization": 0.9}
+    host.profile("a", **repo, serve=serve)
+    for verb in (("plan", "a", "--host", "fake"), ("validate", "profiles/a.yaml")):
+        assert "set tensor_parallel_size: 2, on 2 cards" in host.orch(*verb, code=1).stderr
+    host.profile("a", **repo, serve=serve | {"tensor_parallel_size": "auto"})
     assert "GPUs 0 and 1" in host.orch("plan", "a", "--host", "fake").stdout
 
 
