@@ -1,5 +1,6 @@
 """What is known of models on the Hub without a download: by the files that are here, else by asking."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -8,15 +9,16 @@ from orchestrator.codec import from_json
 from orchestrator.describe import describe
 from orchestrator.engines.repos import is_commit, repos
 from orchestrator.errors import FetchFailed, HubRefused, HubUnreachable
+from orchestrator.findings import did_you_mean
 from orchestrator.fit.description import Description, unpack
 from orchestrator.fit.quantization import quantization
 from orchestrator.fit.relatives import Listed, Relative, base_of, choose_relatives, expected, kind_of, usual_quant
 from orchestrator.hub import look
 from orchestrator.hub.access import Access
 from orchestrator.hub.child.job import Question, failure
-from orchestrator.hub.layout import Repo
+from orchestrator.hub.layout import OWN_REFS, Repo
 from orchestrator.hub.store import ASK_TIMEOUT, HubReader, not_to_be_asked
-from orchestrator.model import Deployment, ModelRef, RemoteFile, RepoUse
+from orchestrator.model import Deployment, ModelRef, RemoteFile, RepoUse, Spec
 from orchestrator.pieces import pieces
 from orchestrator.weights import choose
 
@@ -38,13 +40,6 @@ class HubDescriber(HubReader):
         if isinstance(found, FetchFailed):
             raise found
         return found[0]
-
-    def here(self, wanted: Deployment) -> Description | None:
-        """Of what is on this disk of it, be it little; None when nothing is. Asks nobody."""
-        reach, use = self._access(wanted), _use(wanted)
-        commit = self._commit(reach, wanted.spec, use)
-        found = self._whole_here(reach, use, commit) or self._partly(reach, use, commit)
-        return found[0] if found else None
 
     def variants(self, wanted: Deployment, named: Sequence[str] = ()) -> tuple[Form, ...]:
         """The forms of the model that ``wanted`` names, and those that are ``named`` (OWNER/NAME, OWNER/NAME:QUANT):
@@ -75,9 +70,9 @@ class HubDescriber(HubReader):
         ]
         asking = [index for index, one in enumerate(found) if one is None]
         for index, answer in zip(asking, self._ask_all(wanted[0], reach, uses, commits, asking), strict=True):
-            here = self._all_there_is(reach, uses[index], commits[index], answer)
+            here = self._all_there_is(reach, wanted[index].spec, uses[index], answer)
             found[index] = here or answer
-        return [one for one in found if one is not None]
+        return [_with_quant(use, one) for use, one in zip(uses, found, strict=True) if one is not None]
 
     def _ask_all(
         self,
@@ -105,8 +100,7 @@ class HubDescriber(HubReader):
         if not questions:
             return []
         if why := not_to_be_asked(reach):
-            cure = "unset it, or copy a complete cache here" if reach.offline else "write it as https://HOST"
-            raise HubUnreachable(f"ask the Hub about {questions[0].repo}", why, cure)
+            raise _not_asked(reach, questions[0], why)
         job = self._job(wanted, reach, do, questions=questions)
         answers: list[Any] = self._child(reach).do(job, timeout=ASK_TIMEOUT)
         return answers
@@ -119,21 +113,21 @@ class HubDescriber(HubReader):
         files = self.memory.listing(repo, commit) or repo.held(commit)
         return _from_disk(repo, commit, use, files), files
 
-    def _all_there_is(self, reach: Access, use: RepoUse, commit: str | None, answer: Told | FetchFailed) -> Told | None:
+    def _all_there_is(self, reach: Access, spec: Spec, use: RepoUse, answer: Told | FetchFailed) -> Told | None:
         """What is here, be it little, where the Hub gives no more."""
         trouble = answer if isinstance(answer, FetchFailed) else answer[0].error
-        if trouble is None or (held := self._partly(reach, use, commit)) is None:
+        held = self._partly(reach, use, self._begun(reach, spec, use)) if trouble else None
+        if trouble is None or held is None or (use.variant and not held[0].kind):
             return None
         lacks = f"not all of it is here, and the Hub cannot be asked: {trouble.why}"
         return replace(held[0], notes=(*held[0].notes, lacks)), held[1]
 
     def _partly(self, reach: Access, use: RepoUse, commit: str | None) -> Told | None:
+        if commit is None:
+            return None
         repo = Repo(reach.cache, use.repo)
-        for one in [commit] if commit else repo.commits():
-            files = tuple(file for file in repo.held(one) if repo.pointer(one, file.path).exists())
-            if files:
-                return _from_disk(repo, one, use, files, partial=True), files
-        return None
+        files = tuple(file for file in repo.held(commit) if repo.pointer(commit, file.path).exists())
+        return (_from_disk(repo, commit, use, files, partial=True), files) if files else None
 
     # ------------------------------------------------------------------------------------------------------ variants
 
@@ -197,9 +191,26 @@ def _at(wanted: Deployment, name: str) -> Deployment:
     return replace(wanted, spec=replace(wanted.spec, model=ModelRef(repo=name), commits={}))
 
 
+def _with_quant(use: RepoUse, told: Told | FetchFailed) -> Told | FetchFailed:
+    """What else a repository holds is no answer about a GGUF model that it has not got."""
+    if isinstance(told, FetchFailed) or not use.variant or not (choice := choose(told[1], use)).why:
+        return told
+    ends = (re.sub(r"(-\d{5}-of-\d{5})?\.gguf$", "", one.path) for one in told[1] if one.path.endswith(".gguf"))
+    guess = did_you_mean(use.variant.upper(), {re.split(r"[-./]", end)[-1].upper() for end in ends})
+    return HubRefused(f"find {use.variant} in {use.repo}", choice.why, f"{guess} {choice.do}".strip())
+
+
 def _question(use: RepoUse, commit: str | None) -> Question:
     commit = commit or (use.revision if is_commit(use.revision) else None)
     return Question(use.repo, use.revision, commit, use.load_format, use.variant)
+
+
+def _not_asked(reach: Access, one: Question, why: str) -> HubUnreachable:
+    named = f"@{one.revision}" if one.revision != "main" else ""
+    refs = {name.removeprefix(f"{OWN_REFS}/") for name in Repo(reach.cache, one.repo).refs()}
+    here = ", ".join(sorted(name for name in refs if not is_commit(name)))
+    cure = "unset it, or copy a complete cache here" if reach.offline else "write it as https://HOST"
+    return HubUnreachable(f"ask the Hub about {one.repo}{named}", why, f"{cure}; here is {here}" if here else cure)
 
 
 def _answer(told: Mapping[str, Any]) -> Told | FetchFailed:

@@ -5,11 +5,13 @@ import os
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from caches import Cache
 from fakes.hub import Hub
 from fetch_kit import FAST, Kit
 
@@ -96,7 +98,7 @@ def test_a_model_that_is_here_must_be_described_without_the_hub(hub: Hub, kit: K
     asked = len(hub.requests)
     found = describer.describe(wanted(kit=kit))
     assert found.here
-    assert describer.here(wanted(kit=kit)) == found
+    assert describer.described(wanted(kit=kit)) == found
     assert found.bytes == 4 * MIB
     assert len(hub.requests) == asked
 
@@ -107,7 +109,7 @@ def test_what_is_here_in_part_must_be_told_without_the_hub(hub: Hub, kit: Kit, d
     kit.pointer(want, "model-00002-of-00002.safetensors").unlink()
     found = describer.describe(wanted(kit=kit, offline=True))
     asked = len(hub.requests)
-    here = describer.here(wanted(kit=kit))
+    here = describer.described(wanted(kit=kit))
     assert len(hub.requests) == asked
     assert here
     assert here.config == found.config == CONFIG
@@ -163,6 +165,27 @@ def test_a_fault_that_passes_must_not_be_seen(hub: Hub, kind: Any, monkeypatch: 
     assert told["description"]["notes"] == []
 
 
+def test_a_revision_that_does_not_exist_must_not_be_answered_with_another(
+    hub: Hub, kit: Kit, describer: HubDescriber
+) -> None:
+    kit.fetch(kit.add(model(), repo=BASE))  # whole, and here, at main
+    with pytest.raises(HubRefused, match=r"cannot find revision maim of org/m: .*did you mean main\?"):
+        describer.describe(wanted(revision="maim", kit=kit))
+    with pytest.raises(HubUnreachable, match=r"cannot ask the Hub about org/m@maim: .*; here is main"):
+        describer.describe(wanted(revision="maim", kit=kit, offline=True))
+
+
+def test_what_another_tool_left_is_here_at_the_revision_that_it_names(tmp_path: Path, describer: HubDescriber) -> None:
+    cache = Cache(tmp_path)
+    cache.commit({"config.json": json.dumps(CONFIG).encode()}, repo=BASE, refs=("main",), knows={})
+    spec = replace(wanted().spec, hf_home=str(tmp_path / "hf"))
+    found = describer.described(replace(wanted(), spec=spec))
+    assert found
+    assert found.config == CONFIG
+    other = replace(spec, model=replace(spec.model, revision="v1"))
+    assert describer.described(replace(wanted(), spec=other)) is None
+
+
 # ----------------------------------------------------------------------------------------------- what is not to be had
 
 
@@ -205,7 +228,7 @@ def test_offline_must_ask_nobody(hub: Hub, describer: HubDescriber) -> None:
     hub.add(BASE, model())
     with pytest.raises(HubUnreachable, match="HF_HUB_OFFLINE is set"):
         describer.describe(wanted(offline=True))
-    assert describer.here(wanted()) is None
+    assert describer.described(wanted()) is None
     assert hub.requests == []
 
 
@@ -267,6 +290,26 @@ def test_a_gguf_model_that_is_named_must_be_the_one_that_is_told(family: Hub, de
     assert found[f"{BASE}-GGUF:Q8_0"].disk == len(gguf_of(900))
     assert BASE in found
     assert f"{BASE}-GGUF:Q4_K_M" not in found
+
+
+def test_a_gguf_model_that_is_not_there_must_be_refused_with_those_that_are(
+    family: Hub, describer: HubDescriber
+) -> None:
+    there = r"did you mean Q4_K_M\? there is m-Q4_K_M\.gguf, m-Q8_0\.gguf"
+    with pytest.raises(HubRefused, match=rf"cannot find q4_k_n in {BASE}-GGUF: it has no GGUF file .*; {there}"):
+        describer.describe(wanted(f"{BASE}-GGUF:q4_k_n"))
+    with pytest.raises(HubRefused, match=f"cannot find Q4_K_M in {BASE}: .*there is .safetensors"):
+        describer.describe(wanted(f"{BASE}:Q4_K_M"))
+    found = {one.repo: one for one, _ in describer.variants(wanted(), [f"{BASE}-GGUF:Q2_K"])}
+    assert found[f"{BASE}-GGUF:Q2_K"].why.startswith(f"cannot find Q2_K in {BASE}-GGUF: ")
+
+
+def test_a_gguf_model_that_may_be_elsewhere_must_not_be_said_to_be_missing(
+    family: Hub, kit: Kit, describer: HubDescriber
+) -> None:
+    kit.fetch(kit.add({"m-Q8_0.gguf": gguf_of(900)}, repo="org/one-GGUF"))
+    with pytest.raises(HubUnreachable, match="HF_HUB_OFFLINE is set"):
+        describer.describe(wanted("org/one-GGUF:Q4_K_M", kit=kit, offline=True))
 
 
 def test_what_a_person_names_must_be_looked_at_and_a_wrong_name_said(family: Hub, describer: HubDescriber) -> None:

@@ -2,6 +2,7 @@
 texts are in golden/inspect; UPDATE_GOLDEN=1 writes them anew."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -269,6 +270,16 @@ def test_a_gguf_file_of_an_unknown_version(home: Sandbox) -> None:
     done = asked(home, "m.gguf", code=1)
     assert done.stderr.startswith(f"orch: cannot tell what {home.project}/m.gguf is: ")
     assert "version 9" in done.stderr
+
+
+@pytest.mark.parametrize("what", [f"{BASE}@nonesuch", f"{BASE}:Q4_K_M"])
+def test_what_a_repository_has_not_got_is_not_answered_with_what_it_has(
+    configs: Sandbox, online: Sandbox, hub: Hub, what: str
+) -> None:
+    publish(hub, BASE, QWEN3_32B, plain(QWEN3_32B))
+    done = asked(online, what, "-e", "rtx6000-ada", code=1)
+    assert done.stdout == ""
+    assert re.search(r"revision nonesuch of .*; there is main|find Q4_K_M in .*: there is \.safetensors", done.stderr)
 
 
 @pytest.mark.parametrize("what", ["nothing", "no.gguf", "org/nothing", "no.yaml", ""])
