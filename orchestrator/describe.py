@@ -140,7 +140,7 @@ def _texts(files: Sequence[RemoteFile], piece: PieceOf) -> tuple[dict[str, Mappi
         elif (value := _object(data)) is not None:
             found[file.path] = value
         else:
-            notes.append(f"{file.path} is no JSON object: it is damaged")
+            notes.append(f"{file.path} is {'no JSON object: it is damaged' if data.strip() else 'empty'}")
     if "config.json" not in found and not any(file.path.endswith(".gguf") for file in files):
         notes.append("there is no config.json that could be read: the model's shape is not known")
     return found, index, notes

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from orchestrator.fit.inputs import Input
     from orchestrator.fit.inspection import Inspection
     from orchestrator.hub.describing import Form
+    from orchestrator.model import RuntimeState
 
 
 def inspect(
@@ -20,7 +21,8 @@ def inspect(
         str,
         typer.Argument(
             metavar="WHAT",
-            help="A profile, a repository OWNER/NAME[@REVISION], a folder with a model, or a .gguf file.",
+            help="A profile, a repository OWNER/NAME[:QUANT][@REVISION], its page on the Hub, a folder with a model, "
+            "or a .gguf file.",
             autocompletion=options.complete_name,
         ),
     ],
@@ -29,7 +31,8 @@ def inspect(
         typer.Option("--environment", "-e", metavar="NAME", help="On the cards that it declares, instead of these."),
     ] = None,
     gpus: Annotated[
-        int | None, typer.Option("--gpus", metavar="N", min=1, help="As if there were so many of these cards.")
+        int | None,
+        typer.Option("--gpus", metavar="N", min=1, max=1024, help="As if there were so many of these cards."),
     ] = None,
     tensor: Annotated[
         int | None,
@@ -49,7 +52,13 @@ def inspect(
     ] = None,
     inputs: Annotated[
         list[str] | None,
-        typer.Option("--input", "-i", metavar="FILE", help="Count its tokens; - is standard input. Repeatable."),
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="FILE",
+            help="Count its tokens, in the runtime of the environment, which has to be there; - is standard input. "
+            "Repeatable.",
+        ),
     ] = None,
     expected: Annotated[
         int, typer.Option("--expect-output", metavar="N", min=0, help="Tokens to keep free for the answer.")
@@ -68,6 +77,8 @@ def inspect(
 
     read = _inputs(inputs or ())
     here, one = subject(what, environment, given or (), root, state_dir)
+    _check(here, one, kv_cache_dtype, variant or ())
+    state = _ready(here, one) if read else None
     changed = {
         "tensor": tensor, "pipeline": pipeline, "max_model_len": max_model_len, "kv_cache_dtype": kv_cache_dtype,
         "utilization": utilization,
@@ -75,13 +86,32 @@ def inspect(
     asked = {name: value for name, value in changed.items() if value is not None}
     found = _inspected(here, one, asked, gpus, variant or (), all_of_them=variants)
     trouble = None
-    if read and found.readable:
-        found, trouble = _with_tokens(here, one, found, read, expected)
+    if state and found.readable:
+        found, trouble = _with_tokens(here, one, found, read, expected, state)
     _show(found, output)
     if trouble:
         raise trouble
     _refuse_unreadable(found)
     return 0
+
+
+def _check(here: "Context", one: "Subject", kv_cache_dtype: str | None, named: "Sequence[str]") -> None:
+    """What is asked for on the command line alone: it is in no file that somebody else would check. Raises
+    UsageProblem."""
+    from orchestrator.checks import is_repo
+    from orchestrator.engines.values import check_value
+    from orchestrator.errors import UsageProblem
+
+    for name in named:
+        if "/" not in name or not is_repo(name):
+            raise UsageProblem(f"use --variant {name}", "it is no repository", "write OWNER/NAME or OWNER/NAME:QUANT")
+    engine = one.engine(here) if kv_cache_dtype else None
+    flag = engine.find("kv_cache_dtype") if engine else None
+    if engine and flag and check_value(flag, kv_cache_dtype):
+        why = f"vllm {engine.version} has no such cache"
+        raise UsageProblem(
+            f"use --kv-cache-dtype {kv_cache_dtype}", why, f"there is {', '.join(map(str, flag.choices))}"
+        )
 
 
 def _inspected(
@@ -164,8 +194,27 @@ def _inputs(files: "Sequence[str]") -> "list[Input]":
     return found
 
 
+def _ready(here: "Context", one: "Subject") -> "RuntimeState":
+    """Told before a person reads a long answer that lacks what was asked for. Raises RuntimeFailure."""
+    from orchestrator.cli.events import Console
+    from orchestrator.runtimes.tokens import ready
+
+    console = Console()
+    try:
+        state = one.looked_into(here, console.say)
+    finally:
+        console.close()
+    ready(one.wanted.spec.runtime, state)
+    return state
+
+
 def _with_tokens(
-    here: "Context", one: "Subject", found: "Inspection", inputs: "Sequence[Input]", expected: int
+    here: "Context",
+    one: "Subject",
+    found: "Inspection",
+    inputs: "Sequence[Input]",
+    expected: int,
+    state: "RuntimeState",
 ) -> "tuple[Inspection, Exception | None]":
     """What went wrong comes back, for the rest of the answer stands without it."""
     import os
@@ -177,7 +226,6 @@ def _with_tokens(
 
     console = Console()
     try:
-        state = one.looked_into(here, console.say)
         counted = inspecting.counted(
             one.wanted, found.found, inputs, expected, state, lambda: here.world(console).weights, console, os.environ
         )

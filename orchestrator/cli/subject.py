@@ -1,6 +1,7 @@
 """What `orch inspect` is asked about, as a deployment of which only the model, the runtime and the cards matter."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -79,7 +80,9 @@ def subject(
 
 
 def _model(what: str) -> ModelRef | None:
-    """None for a profile."""
+    """None for a profile. Raises UsageProblem for a page that is no model's."""
+    if what.startswith(("http://", "https://")):
+        return _on_page(what)
     path = Path(what)
     if what.endswith(".gguf") or (path.is_dir() and _is_model(path)):
         return ModelRef(path=str(path.absolute()))
@@ -87,6 +90,22 @@ def _model(what: str) -> ModelRef | None:
         return None
     repo, _, revision = what.partition("@")
     return ModelRef(repo=repo, revision=revision or None)
+
+
+def _on_page(url: str) -> ModelRef:
+    """``https://HUB/OWNER/NAME``, and with ``/tree/REVISION``."""
+    from orchestrator.checks import is_repo as could_be
+    from orchestrator.hub.access import HUB
+
+    hubs = (os.environ.get("HF_ENDPOINT", HUB).rstrip("/"), HUB)
+    page = next((url.removeprefix(f"{hub}/") for hub in hubs if url.startswith(f"{hub}/")), "")
+    owner, _, rest = re.sub(r"[?#].*", "", page).strip("/").partition("/")
+    name, _, rest = rest.partition("/")
+    kind, _, revision = rest.partition("/")
+    if not name or not could_be(f"{owner}/{name}") or (kind, bool(revision)) not in (("", False), ("tree", True)):
+        do = f"name a repository, OWNER/NAME or {HUB}/OWNER/NAME, or a file that is here"
+        raise UsageProblem(f"inspect {url}", "it is no page of a model on the Hub", do)
+    return ModelRef(repo=f"{owner}/{name}", revision=revision or None)
 
 
 def _is_model(folder: Path) -> bool:

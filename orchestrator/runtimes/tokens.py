@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.errors import RuntimeFailure
 from orchestrator.fit.inputs import Count, Counts, Input
-from orchestrator.model import RuntimeSpec, RuntimeState
+from orchestrator.model import RuntimeInfo, RuntimeSpec, RuntimeState
 from orchestrator.runtimes.inspect import INSIDE, clean_env
 from orchestrator.shell import CommandFailed, run
 
@@ -17,6 +17,15 @@ KEPT = ("tokenizer*", "*.model", "vocab*", "*.tiktoken", "tekken.json")
 """Patterns of files one of which any tokenizer has."""
 _WHAT = "count tokens"
 _FETCH = "fetch the model's files by `orch pull`"
+
+
+def ready(runtime: RuntimeSpec, state: RuntimeState) -> RuntimeInfo:
+    """What counts. Raises RuntimeFailure where there is nothing that could."""
+    if state.info is None:
+        why = f"it takes the runtime {runtime.label}, which is not there"
+        do = "build it by `orch apply`" if state.status == "buildable" else "repair it"
+        raise RuntimeFailure(_WHAT, f"{why}: {state.why}" if state.why else why, f"{do}, or leave out --input")
+    return state.info
 
 
 def count(
@@ -31,11 +40,7 @@ def count(
 ) -> Counts:
     """``folder`` holds the tokenizer; ``variables`` is the caller's environment; ``chat_template`` takes the place of
     the model's own. Raises RuntimeFailure."""
-    info = state.info
-    if info is None:
-        why = f"it takes the runtime {runtime.label}, which is not there"
-        do = "build it by `orch apply`" if state.status == "buildable" else "repair it"
-        raise RuntimeFailure(_WHAT, f"{why}: {state.why}" if state.why else why, f"{do}, or name another --environment")
+    info = ready(runtime, state)
     if not any(next(folder.glob(pattern), None) for pattern in KEPT):
         raise RuntimeFailure(_WHAT, f"there is no tokenizer in {folder}", _FETCH)
     asked = {

@@ -287,12 +287,52 @@ def test_what_is_not_there(home: Sandbox, what: str) -> None:
     assert asked(home, what, code=1).stderr.startswith("orch: cannot ")
 
 
+def test_a_config_that_is_empty(home: Sandbox) -> None:
+    assert (
+        "; config.json is empty; there is no config.json"
+        in asked(home, folder(home, {"config.json": b""}), code=1).stderr
+    )
+
+
 def test_an_empty_folder(home: Sandbox) -> None:
     (home.project / "m").mkdir()
     assert "there is no config.json" in asked(home, "m", code=1).stderr
 
 
-@pytest.mark.parametrize("option", [("--gpus", "0"), ("-tp", "x"), ("--gpu-memory-utilization", "1.5")])
+@pytest.mark.parametrize(
+    ("page", "commit"), [(BASE, "a"), (f"{BASE}/tree/old", "b"), (f"{BASE}/", "a"), (f"{BASE}?library=vllm", "a")]
+)
+def test_a_page_of_the_hub_is_its_repository(configs: Sandbox, page: str, commit: str) -> None:
+    config = {"config.json": json.dumps(QWEN3_32B_AWQ).encode()}
+    Cache(configs.home).commit(config, "b" * 40, repo=BASE, refs=("old",), knows={})
+    found = told(configs, f"https://huggingface.co/{page}", "-e", "rtx6000-ada", "--no-variants")
+    assert found["place"] == f"{BASE}@{commit * 8}"
+
+
+@pytest.mark.parametrize("page", ["", "Qwen", "datasets/a/b", f"{BASE}/blob/main/m.gguf", f"{BASE}/tree/"])
+def test_a_page_of_something_else(home: Sandbox, page: str) -> None:
+    wrong = asked(home, f"https://huggingface.co/{page}", code=64).stderr
+    assert "it is no page of a model on the Hub; name a repository" in wrong
+
+
+def test_what_only_the_command_line_says_is_checked(configs: Sandbox) -> None:
+    wrong = asked(configs, "qwen32b", "-e", "rtx6000-ada", "--kv-cache-dtype", "bogus", code=64)
+    assert wrong.stdout == ""
+    assert re.search(
+        r"cannot use --kv-cache-dtype bogus: vllm .* has no such cache; there is auto, .*fp8", wrong.stderr
+    )
+    wrong = asked(configs, "qwen32b", "--variant", "not a repo", code=64)
+    assert "cannot use --variant not a repo: it is no repository; write OWNER/NAME" in wrong.stderr
+
+
+def test_a_profile_whose_environment_is_missing(configs: Sandbox) -> None:
+    (configs.project / "environments/rtx6000-ada.yaml").unlink()
+    assert "there is no environments/rtx6000-ada.yaml" in asked(configs, "qwen32b", code=1).stderr
+
+
+@pytest.mark.parametrize(
+    "option", [("--gpus", "0"), ("--gpus", "100000"), ("-tp", "x"), ("--gpu-memory-utilization", "1.5")]
+)
 def test_an_option_that_cannot_be(configs: Sandbox, option: tuple[str, str]) -> None:
     assert asked(configs, "qwen32b", *option, code=64).stderr.startswith("orch: cannot understand the command: ")
 
@@ -315,6 +355,17 @@ def test_what_cannot_be_counted_is_told_below_the_answer(configs: Sandbox) -> No
     done = asked(configs, "qwen32b", "-e", "rtx6000-ada", "--no-variants", "--input", "a.txt", code=1)
     assert "It fits." in done.stdout
     assert "orch: cannot fetch Qwen/Qwen3-32B: " in done.stderr
+
+
+def test_a_runtime_that_is_not_there_is_told_before_the_answer(configs: Sandbox) -> None:
+    environment = configs.project / "environments/rtx6000-ada.yaml"
+    told_ = json.loads(environment.read_text()) | {"runtime": {"requirements": ["vllm==0.32.0"]}}
+    environment.write_text(json.dumps(told_))
+    (configs.project / "a.txt").write_text("some words")
+    done = asked(configs, "qwen32b", "--no-variants", "--input", "a.txt", code=1)
+    assert done.stdout == ""
+    assert "cannot count tokens: it takes the runtime " in done.stderr
+    assert "build it by `orch apply`, or leave out --input" in done.stderr
 
 
 @pytest.fixture
