@@ -31,6 +31,13 @@ def test_qwen3_32b() -> None:
     assert (found.tied, found.experts, found.quantization, found.unknown) == (False, None, None, ())
 
 
+def test_so_many_layers_as_no_model_has_are_a_mistake() -> None:
+    assert architecture(tiny(num_hidden_layers=1000)).layers == 1000
+    wrong = architecture(tiny(num_hidden_layers=1001))
+    assert (wrong.layers, wrong.attention) == (0, ())
+    assert "num_hidden_layers" in wrong.unknown
+
+
 def test_a_multi_modal_model_is_its_text_part_and_towers() -> None:
     found = BY_NAME["Gemma-3-27B"]
     assert (found.name, found.model_type) == ("Gemma3ForConditionalGeneration", "gemma3_text")
